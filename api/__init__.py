@@ -1,0 +1,1 @@
+"""The doors; no decisions. ``bootstrap`` alone wires."""

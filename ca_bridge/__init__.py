@@ -1,0 +1,1 @@
+"""Certificates and time: authorities, issuance, revocation, OCSP, CRL, RFC 3161."""

@@ -1,0 +1,187 @@
+"""One relational store, two forms: SQLite when nothing is configured, PostgreSQL in production.
+
+Rules:
+
+* What depends on locking is written once here, with a form for each database. Safety rests on compare-and-swap
+  (``UPDATE … WHERE state = :old`` and the row count), constraints and triggers, which both have.
+* A ``write`` transaction starts ``BEGIN IMMEDIATE`` on SQLite, so that a read never turns into a refused write.
+* Short transactions; no network call, no rendering inside one.
+* Tables are declared in each room's ``records.py`` on ``metadata``; only ``migrations/`` creates them in production.
+
+Example::
+
+    async with db.write() as uow:
+        await uow.execute(insert(agencies).values(...))   # committed when the block ends without an error
+"""
+
+import datetime as dt
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Self, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.types import TypeDecorator
+
+from core.errors import Unavailable
+
+__all__ = ["Database", "UnitOfWork", "UtcDateTime", "append_only", "metadata"]
+
+_T = TypeVar("_T")
+
+_naming = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+metadata = sa.MetaData(naming_convention=_naming)
+
+UnitOfWork = AsyncConnection
+"""One transaction: executes statements, may run ``run_sync``; committed or rolled back by the block that opened it."""
+
+
+class UtcDateTime(TypeDecorator[dt.datetime]):
+    """Aware times in, aware UTC times out; microseconds since 1970 underneath, so both databases order alike."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: dt.datetime | None, dialect: sa.Dialect) -> int | None:
+        """Refuses naive times: a date without zone is a bug."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("naive datetime")
+        return round(value.timestamp() * 1_000_000)
+
+    def process_result_value(self, value: int | None, dialect: sa.Dialect) -> dt.datetime | None:
+        """Aware, UTC."""
+        return None if value is None else dt.datetime.fromtimestamp(value / 1_000_000, dt.UTC)
+
+
+def append_only(table: sa.Table, *, may_change: tuple[str, ...] = (), from_null: bool = False) -> None:
+    """Forbid DELETE, and UPDATE of any column not in ``may_change``, by trigger on both databases.
+
+    With ``from_null`` the named columns may only go from NULL to a value. Attached to ``after_create`` and repeated by
+    the migration through ``core.db.triggers``.
+    """
+    table.info["append_only"] = (may_change, from_null)
+    for dialect in ("sqlite", "postgresql"):
+        for ddl in triggers(table, dialect):
+            event.listen(table, "after_create", sa.DDL(ddl.replace("%", "%%")).execute_if(dialect=dialect))
+
+
+def triggers(table: sa.Table, dialect: str) -> list[str]:
+    """The DDL of ``append_only`` for ``dialect``."""
+    may_change, from_null = table.info["append_only"]
+    name = table.name
+    fixed = [c.name for c in table.columns if c.name not in may_change]
+    differs = "IS NOT" if dialect == "sqlite" else "IS DISTINCT FROM"
+    broken = [f"OLD.{c} {differs} NEW.{c}" for c in fixed]
+    if from_null:
+        broken += [f"OLD.{c} IS NOT NULL" for c in may_change]
+    when = " OR ".join(broken)
+    if dialect == "sqlite":
+        return [
+            f"CREATE TRIGGER {name}_no_delete BEFORE DELETE ON {name} "
+            f"BEGIN SELECT RAISE(ABORT, '{name} is append-only'); END",
+            f"CREATE TRIGGER {name}_no_update BEFORE UPDATE ON {name} WHEN {when} "
+            f"BEGIN SELECT RAISE(ABORT, '{name} is append-only'); END",
+        ]
+    return [
+        f"CREATE FUNCTION {name}_refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        f"$$ BEGIN RAISE EXCEPTION '{name} is append-only'; END $$",
+        f"CREATE TRIGGER {name}_no_delete BEFORE DELETE ON {name} FOR EACH ROW EXECUTE FUNCTION {name}_refuse()",
+        f"CREATE TRIGGER {name}_no_update BEFORE UPDATE ON {name} FOR EACH ROW "
+        f"WHEN ({when}) EXECUTE FUNCTION {name}_refuse()",
+    ]
+
+
+class Database:
+    """Two engines on SQLite (readers do not queue behind the writer), one on PostgreSQL."""
+
+    def __init__(self, url: str) -> None:
+        """``url``: ``sqlite+aiosqlite:////path`` or ``postgresql+psycopg://…``. Opens nothing yet."""
+        self.url = url
+        self.is_sqlite = url.startswith("sqlite")
+        if self.is_sqlite:
+            self._writer = self._sqlite(url, "BEGIN IMMEDIATE")
+            self._reader = self._sqlite(url, "BEGIN")
+        else:
+            self._writer = self._reader = create_async_engine(url, pool_size=8, max_overflow=8, pool_pre_ping=True)
+
+    @staticmethod
+    def _sqlite(url: str, begin: str) -> AsyncEngine:
+        engine = create_async_engine(url, connect_args={"isolation_level": None, "timeout": 30})
+
+        @event.listens_for(engine.sync_engine, "connect")
+        def pragmas(connection: Any, _record: Any) -> None:
+            cursor = connection.cursor()
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+                cursor.execute(f"PRAGMA {pragma}")
+            cursor.close()
+
+        @event.listens_for(engine.sync_engine, "begin")
+        def start(connection: sa.Connection) -> None:
+            connection.exec_driver_sql(begin)
+
+        return engine
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[UnitOfWork]:
+        """A transaction that may write; serialised on SQLite, READ COMMITTED on PostgreSQL."""
+        async with self._transaction(self._writer) as uow:
+            yield uow
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[UnitOfWork]:
+        """A transaction that only reads."""
+        async with self._transaction(self._reader) as uow:
+            yield uow
+
+    @asynccontextmanager
+    async def _transaction(self, engine: AsyncEngine) -> AsyncIterator[UnitOfWork]:
+        try:
+            async with engine.begin() as connection:
+                yield connection
+        except OperationalError as error:
+            text = str(error.orig).lower()
+            if "disk is full" in text or "disk i/o" in text or "readonly" in text:
+                raise Unavailable("store.full") from error
+            busy = "locked" in text or getattr(error.orig, "sqlstate", "") == "40001"
+            raise Unavailable("database.busy" if busy else "database.unavailable") from error
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise Unavailable("database.unavailable") from error
+            raise
+
+    async def retrying(self, work: Callable[[UnitOfWork], Awaitable[_T]], tries: int = 4) -> _T:
+        """Run ``work`` in a write transaction; repeat the whole of it when the database says it is busy."""
+        for attempt in range(tries):
+            try:
+                async with self.write() as uow:
+                    return await work(uow)
+            except Unavailable as error:
+                if error.code != "database.busy" or attempt == tries - 1:
+                    raise
+        raise AssertionError
+
+    async def create_all(self) -> None:
+        """Create every table on an empty database (tests and bench; homes are made by ``migrations``)."""
+        async with self.write() as uow:
+            await uow.run_sync(metadata.create_all)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._writer.dispose()
+        await self._reader.dispose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()

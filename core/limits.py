@@ -1,0 +1,27 @@
+"""Limits on size, count, time and depth, in one table (docs/reference/limits.md is compared with it by a test)."""
+
+from typing import Final
+
+__all__ = ["LIMITS"]
+
+LIMITS: Final[dict[str, int]] = {
+    "intake.bytes": 200 * 1024 * 1024,  # one file given by a clerk
+    "intake.pages": 300,
+    "intake.pixels": 200_000_000,  # one image or page; 100 000 × 100 000 is refused from its header
+    "intake.warn_dpi": 200,  # Decree 30/2020 Appendix I: digitised papers at 200 dpi or more
+    "sandbox.memory_bytes": 2 * 1024 * 1024 * 1024,
+    "sandbox.cpu_seconds": 60,
+    "sandbox.wall_seconds": 90,
+    "verify.bytes": 256 * 1024 * 1024,
+    "verify.signatures": 64,
+    "verify.revisions": 128,
+    "qr.cose_bytes": 600,
+    "outbound.bytes": 10 * 1024 * 1024,
+    "outbound.connect_seconds": 5,
+    "outbound.total_seconds": 15,
+    "log.leaf_bytes": 65_535,
+    "log.batch": 2_048,
+    "activation.seconds": 600,
+    "activation.documents": 100,
+    "copies.per_number": 100,
+}

@@ -1,0 +1,1 @@
+"""Everything that leads to a private key being used."""

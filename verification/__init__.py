@@ -1,0 +1,1 @@
+"""Bytes + time + policy + evidence → ``Report``."""
