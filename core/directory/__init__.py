@@ -1,0 +1,1 @@
+"""Who may act for whom: agencies with validity and successor, people, roles and their authorisations."""
