@@ -79,9 +79,11 @@ def triggers(table: sa.Table, dialect: str) -> list[str]:
     """The DDL of ``append_only`` for ``dialect``."""
     may_change, from_null = table.info["append_only"]
     name = table.name
-    fixed = [c.name for c in table.columns if c.name not in may_change]
+    fixed = [c for c in table.columns if c.name not in may_change]
     differs = "IS NOT" if dialect == "sqlite" else "IS DISTINCT FROM"
-    broken = [f"OLD.{c} {differs} NEW.{c}" for c in fixed]
+    # PostgreSQL's json has no equality; its text has
+    cast = {c.name: "::text" if dialect == "postgresql" and isinstance(c.type, sa.JSON) else "" for c in fixed}
+    broken = [f"OLD.{c}{cast[c]} {differs} NEW.{c}{cast[c]}" for c in cast]
     if from_null:
         broken += [f"OLD.{c} IS NOT NULL" for c in may_change]
     when = " OR ".join(broken)
