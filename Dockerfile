@@ -1,0 +1,23 @@
+# Two stages: the first builds the environment from the lock, the second holds only what runs. Non-root, read-only friendly.
+FROM python:3.11-slim-bookworm AS build
+WORKDIR /src
+RUN python -m venv /opt/dauso
+COPY requirements/run.txt requirements/run.txt
+RUN /opt/dauso/bin/pip install --no-cache-dir --require-hashes -r requirements/run.txt
+COPY . .
+RUN /opt/dauso/bin/pip install --no-cache-dir hatchling && /opt/dauso/bin/pip install --no-cache-dir --no-deps --no-build-isolation . \
+    && /opt/dauso/bin/pip uninstall -y hatchling
+# No other wheel may bring packages of our six names (they are generic; pip overwrites silently).
+RUN cd / && /opt/dauso/bin/python -P -c "import importlib.metadata as m; d=m.packages_distributions(); assert all(d[n]==['dauso'] for n in ('api','signer','ca_bridge','verification','audit','core')), d"
+
+FROM python:3.11-slim-bookworm
+RUN apt-get update && apt-get install -y --no-install-recommends libseccomp2 fonts-liberation && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --create-home --home-dir /var/lib/dauso --uid 10001 dauso
+COPY --from=build /opt/dauso /opt/dauso
+ENV PATH=/opt/dauso/bin:$PATH PYTHONSAFEPATH=1 PYTHONDONTWRITEBYTECODE=1 DAUSO_HOME=/var/lib/dauso/home
+USER dauso
+WORKDIR /var/lib/dauso
+VOLUME /var/lib/dauso
+HEALTHCHECK --interval=30s --timeout=10s CMD ["dauso", "doctor", "--json"]
+ENTRYPOINT ["dauso"]
+CMD ["doctor"]

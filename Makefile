@@ -1,0 +1,41 @@
+# Two commands matter: `make demo` and `make test`. Everything is set up from the hash-pinned lock in requirements/.
+PYTHON ?= python3
+UV := .boot/bin/uv
+VENV := .venv
+RUN := $(VENV)/bin/python -P -m
+
+.PHONY: demo test check bench lock clean
+
+demo: $(VENV)/.ready
+	@$(VENV)/bin/dauso demo --home .demo
+
+test: $(VENV)/.ready
+	$(RUN) pytest -q
+
+check: $(VENV)/.ready
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/deptry .
+
+bench: $(VENV)/.ready
+	$(RUN) bench
+
+$(UV):
+	@echo "· preparing uv"
+	@$(PYTHON) -m venv .boot && .boot/bin/python -m pip install -q --disable-pip-version-check uv==0.13.9
+
+$(VENV)/.ready: requirements/dev.txt pyproject.toml | $(UV)
+	@echo "· building the environment from the lock"
+	@test -x $(VENV)/bin/python || $(UV) venv -q --python $(PYTHON) $(VENV)
+	@$(UV) pip sync -q --python $(VENV)/bin/python --require-hashes requirements/dev.txt
+	@$(UV) pip install -q --python $(VENV)/bin/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+lock: | $(UV)
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra dev pyproject.toml -o requirements/dev.txt
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header -c requirements/dev.txt pyproject.toml -o requirements/run.txt
+
+clean:
+	rm -rf $(VENV) .boot .demo

@@ -1,0 +1,48 @@
+"""How the command line speaks: one console, JSON where asked, errors as sentences with their code."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from core.errors import ServiceError
+
+__all__ = ["err", "fail", "out", "print_json", "progress", "run"]
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON value a line on standard output."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+
+
+def fail(error: ServiceError, as_json: bool = False, code: int = 1) -> NoReturn:
+    """Say an error in both languages and leave with ``code``."""
+    if as_json:
+        print_json({"error": error.code, "sentence": error.say("vi"), "sentence_en": error.say("en")})
+    else:
+        err.print(f"[red]✗[/red] {error.say('vi')}\n  {error.say('en')}  [dim]({error.code})[/dim]")
+    raise typer.Exit(code)
+
+
+def run(work: Callable[[], Coroutine[Any, Any, Any]], as_json: bool = False) -> Any:
+    """Run a coroutine; our own errors become sentences, never tracebacks."""
+    try:
+        return asyncio.run(work())
+    except ServiceError as error:
+        fail(error, as_json)
+
+
+def progress(quiet: bool) -> Progress:
+    """A progress line on standard error; nothing where JSON was asked for."""
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(), console=err, transient=True, disable=quiet,
+    )  # fmt: skip

@@ -1,0 +1,349 @@
+"""A certified copy is two signing ceremonies around a register entry; steps as in ``docs/flows/copy.md``.
+
+``attest`` makes the row, its number and its leaf in one transaction. ``advance`` then takes the copy from state to
+state until it rests: released, voided, or waiting for a person. Every step may be repeated after a crash: what it
+made is named by its digest, and the state moves by compare-and-swap in the transaction that records the result.
+
+1 intake (before the row exists) · 2 attest · 3 compose · 4 certify · 5 prepare the seal · 6 seal · 7 check and release
+· 8 receipt
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from audit.events import Leaf, LeafType, commit
+from core.db import UnitOfWork
+from core.directory.model import Agency, Role
+from core.directory.records import Directory
+from core.errors import BadInput, Refused
+from core.ids import new_id, random_bytes
+from core.limits import LIMITS
+from core.values import Digest, Realm, Regime
+from signer.activation import redeem
+from signer.ceremony import Note, SigningDesk, SigningOrder, profile_of, sign
+from signer.copies import store
+from signer.copies.intake import Intake
+from signer.copies.model import CertifiedCopy, CopyRequest
+from signer.copies.pages import Printer
+from signer.copies.register import Register
+from signer.copies.wording import Wording, legal_date
+from signer.formats import pades
+from signer.keystores.model import KeyPurpose
+from signer.records import copy_table, order_table
+
+__all__ = ["Approver", "CopyDesk", "SelfCheck"]
+
+Approver = Callable[[str, str, bytes], Awaitable[None]]
+"""``(person_id, tx, challenge)``: get the person's passkey to answer. Exists in realm training only."""
+
+
+class SelfCheck(Protocol):
+    """The full report on our own output before it is released, and the evidence that goes with it."""
+
+    async def evidence(self, certificates: list[bytes]) -> tuple[list[bytes], list[bytes], list[bytes]]:
+        """(certificates, OCSP responses, CRLs) for B-LT, all DER."""
+
+    async def require_sound(self, document: bytes, agency: Agency) -> None:
+        """Raise ``copy.self_check`` unless every signature is TOTAL-PASSED and nothing else is in the file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyDesk:
+    """Everything a copy needs on its way."""
+
+    signing: SigningDesk
+    directory: Directory
+    register: Register
+    printer: Printer
+    checks: SelfCheck
+    approver: Approver | None
+    client: str
+    """Named in the activation record: which door asked."""
+
+    # 2 ------------------------------------------------------------------------------------------------ attest
+    async def attest(self, intake: Intake, request: CopyRequest) -> str:
+        """Reserve the number and make the copy; returns its id. Raises ``copy.*``, ``directory.*``, ``register.*``."""
+        clock = self.signing.clock
+        _require_regime(request, intake)
+        content = await self.signing.documents.put(intake.document)
+        facts = _facts(intake, request)
+        async with self.signing.db.write() as uow:
+            agency = await self.directory.agency(uow, request.agency_id)
+            agency.require_active(clock.now())
+            await self._require_people(uow, agency, request.regime, request.certifier_id, request.clerk_id)
+            kind = Wording.of(agency.wording).book_kind
+            entry = await self.register.reserve(uow, agency, kind, {**request.columns(), "pages": intake.pages})
+            copy_id = new_id(clock)
+            salt = random_bytes(32)
+            await uow.execute(
+                copy_table.insert().values(
+                    id=copy_id, realm=agency.realm, agency_id=agency.id, regime=request.regime, entry_id=entry.id,
+                    state="numbered", seal_id=random_bytes(10),
+                    status_index=await self.register.next_in(uow, agency.id, "status", 0) - 1,
+                    facts=facts, content=content, content_length=len(intake.document),
+                    certifier_id=request.certifier_id, clerk_id=request.clerk_id, salt=salt, created_at=clock.now(),
+                )
+            )  # fmt: skip
+            await self._log(uow, copy_id, agency.realm, LeafType.NUMBER_RESERVED, salt, bytes.fromhex(content))
+        return copy_id
+
+    async def _require_people(
+        self, uow: UnitOfWork, agency: Agency, regime: Regime, certifier_id: str | None, clerk_id: str
+    ) -> None:
+        """Roles and terms, asked when the copy is made and again at each key use. Clerk ≠ certifier is our control."""
+        if regime is Regime.CERTIFIED_COPY:
+            if certifier_id is None:
+                raise Refused("copy.no_certifier")
+            if certifier_id == clerk_id:
+                raise Refused("copy.same_person")
+            await self.directory.authorisation(uow, certifier_id, agency.id, Role.CERTIFIER, regime)
+        await self.directory.authorisation(uow, clerk_id, agency.id, Role.CLERK, regime)
+
+    # ------------------------------------------------------------------------------------------------- advance
+    async def advance(self, copy_id: str, note: Note) -> CertifiedCopy:
+        """Take the copy as far as it goes without a person we cannot ask. Raises ``copy.awaiting_certifier``."""
+        while True:
+            async with self.signing.db.read() as uow:
+                copy = await store.get(uow, copy_id)
+                agency = await self.directory.agency(uow, copy.agency_id)
+            match copy.state:
+                case "numbered":
+                    await self._compose(copy, agency, note)
+                case "awaiting_certifier":
+                    if await self._printed_date_has_passed(copy):
+                        copy_id = await self._renew(copy)
+                        continue
+                    await self._sign(copy, agency, "certifier", note)
+                case "certified":
+                    await self._prepare_seal(copy, agency, note)
+                case "awaiting_seal":
+                    if copy.regime is not Regime.CERTIFIED_COPY and await self._printed_date_has_passed(copy):
+                        copy_id = await self._renew(copy)
+                        continue
+                    await self._sign(copy, agency, "seal", note)
+                case "sealed":
+                    await self._release(copy, agency, note)
+                case "released" if copy.receipt is None:
+                    await self._receipt(copy, note)
+                case _:
+                    return copy
+
+    # 3 ----------------------------------------------------------------------------------------------- compose
+    async def _compose(self, copy: CertifiedCopy, agency: Agency, note: Note) -> None:
+        printed = await self.printer.compose(copy, agency, self.signing.clock.now())
+        composed = await self.signing.documents.put(printed.document)
+        note("compose")
+        role = "certifier" if copy.regime is Regime.CERTIFIED_COPY else "seal"
+        state = "awaiting_certifier" if role == "certifier" else "awaiting_seal"
+        await self._prepare(
+            copy, agency, role, printed.document, state,
+            composed=composed, printed_at=printed.printed_at, qr=printed.url,
+        )  # fmt: skip
+        note("prepare")
+
+    async def _prepare(
+        self, copy: CertifiedCopy, agency: Agency, role: str, document: bytes, state: str, **values: Any
+    ) -> None:
+        """Fix the bytes to be signed, open the activation over their digest, place the order, move the state."""
+        desk = self.signing
+        person_id = copy.certifier_id if role == "certifier" else copy.clerk_id
+        assert person_id is not None
+        purpose = KeyPurpose.DOCUMENT if role == "certifier" else KeyPurpose.SEAL
+        async with desk.db.read() as uow:
+            credential = await desk.credentials.of(uow, person_id if role == "certifier" else agency.id, purpose)
+            person = await self.directory.person(uow, person_id)
+        credential.require_valid(desk.clock.now())
+        prepared = self.printer.prepare(
+            document, role=role, profile=profile_of(credential), agency=agency, person=person, at=desk.clock.now()
+        )
+        name = await desk.documents.put(prepared.document)
+        async with desk.db.write() as uow:
+            opened = await redeem.open_activation(
+                uow, desk.clock, person_id=person_id, credential_id=credential.id, spki=credential.key.spki,
+                hashes=[prepared.to_sign.value], title=str(copy.facts["kind"]), pages=int(copy.facts["pages"]),
+                purpose=role, realm=copy.realm, client=self.client, description=agency.name,
+                ttl=LIMITS["activation.seconds"],
+            )  # fmt: skip
+            order = await desk.place(
+                uow, realm=copy.realm, role=role, credential=credential, person_id=person_id,
+                activation_tx=opened.tx, prepared=prepared, document=name,
+            )  # fmt: skip
+            await store.move(uow, copy.id, copy.state, state, **{f"{role}_order": order}, **values)
+
+    # 4, 6 ------------------------------------------------------------------------------- certify, then seal
+    async def _sign(self, copy: CertifiedCopy, agency: Agency, role: str, note: Note) -> None:
+        desk = self.signing
+        order_id = copy.certifier_order if role == "certifier" else copy.seal_order
+        assert order_id is not None
+        async with desk.db.read() as uow:
+            order = await desk.order(uow, order_id)
+        if order.state == "prepared":
+            order_id = await self._approved(copy, order)
+            note(f"{role}.approve")
+
+        async def guard(uow: UnitOfWork) -> None:
+            await self._require_people(uow, agency, copy.regime, copy.certifier_id, copy.clerk_id)
+
+        async def settle(uow: UnitOfWork, _name: str) -> None:
+            old, new = (
+                ("awaiting_certifier", "certified") if role == "certifier" else ("awaiting_seal", "sealed")
+            )
+            await store.move(uow, copy.id, old, new)
+
+        await sign(order_id, desk, guard=guard, settle=settle, note=note)
+
+    async def _approved(self, copy: CertifiedCopy, order: SigningOrder) -> str:
+        """Make sure the order's activation is approved; reopen it over the same digest if its time ran out."""
+        desk = self.signing
+        if self.approver is None:
+            raise Refused(f"copy.awaiting_{'certifier' if order.role == 'certifier' else 'clerk'}", copy=copy.id)
+        tx = order.activation_tx
+        async with desk.db.write() as uow:
+            status = await redeem.status(uow, desk.clock, tx)
+            if status.state == "approved":
+                return order.id
+            if status.state != "open":
+                credential = await desk.credentials.get(uow, order.credential_id)
+                prepared = pades.PreparedSignature.from_json(order.prepared, b"")
+                opened = await redeem.open_activation(
+                    uow, desk.clock, person_id=order.person_id, credential_id=credential.id,
+                    spki=credential.key.spki, hashes=[prepared.to_sign.value], title=str(copy.facts["kind"]),
+                    pages=int(copy.facts["pages"]), purpose=order.role, realm=copy.realm, client=self.client,
+                    description="", ttl=LIMITS["activation.seconds"],
+                )  # fmt: skip
+                await uow.execute(
+                    order_table.update().where(order_table.c.id == order.id).values(activation_tx=opened.tx)
+                )
+                tx, challenge = opened.tx, opened.challenge
+            else:
+                challenge = status.challenge
+        await self.approver(order.person_id, tx, challenge)
+        return order.id
+
+    # 5 ------------------------------------------------------------------------------------- prepare the seal
+    async def _prepare_seal(self, copy: CertifiedCopy, agency: Agency, note: Note) -> None:
+        """Only over a certifier's signature that is in the bytes: proven from them, not from a database flag."""
+        desk = self.signing
+        assert copy.certifier_order is not None
+        async with desk.db.read() as uow:
+            order = await desk.order(uow, copy.certifier_order)
+            credential = await desk.credentials.get(uow, order.credential_id)
+        assert order.signed_document is not None and credential.certificate is not None  # noqa: PT018
+        document = await desk.documents.get(order.signed_document)
+        pades.check(document, pades.PreparedSignature.from_json(order.prepared, b""), credential.certificate)
+        await self._prepare(copy, agency, "seal", document, "awaiting_seal")
+        note("prepare_seal")
+
+    # 7 ------------------------------------------------------------------------------------- check and release
+    async def _release(self, copy: CertifiedCopy, agency: Agency, note: Note) -> None:
+        desk = self.signing
+        async with desk.db.read() as uow:
+            orders = [await desk.order(uow, o) for o in (copy.certifier_order, copy.seal_order) if o is not None]
+            credentials = [await desk.credentials.get(uow, o.credential_id) for o in orders]
+        sealed = await desk.documents.get(orders[-1].signed_document or "")
+        certificates = [c.certificate for c in credentials if c.certificate is not None]
+        chain, ocsps, crls = await self.checks.evidence(certificates)
+        released = pades.append_dss(sealed, certificates=chain, ocsps=ocsps, crls=crls)
+        note("evidence")
+        await self.checks.require_sound(released, agency)
+        note("self_check")
+        name = await desk.documents.put(released)
+        async with desk.db.write() as uow:
+            leaf = await self._log(uow, copy.id, copy.realm, LeafType.COPY_RELEASED, copy.salt, bytes.fromhex(name))
+            await self.register.issue(uow, copy.entry_id)
+            await store.move(
+                uow, copy.id, "sealed", "released", released=name, leaf=leaf.encode(), settled_at=desk.clock.now()
+            )
+        note("release")
+
+    # 8 ------------------------------------------------------------------------------------------------ receipt
+    async def _receipt(self, copy: CertifiedCopy, note: Note) -> None:
+        """Publish the log past our leaf; its inclusion proof is the copy's receipt."""
+        desk = self.signing
+        await desk.log.sequence()
+        receipt = await desk.log.receipt(f"{copy.id}.{LeafType.COPY_RELEASED.value}")
+        async with desk.db.write() as uow:
+            await store.move(uow, copy.id, "released", "released", receipt=receipt)
+        note("receipt")
+
+    # ---------------------------------------------------------------------------------------------------- void
+    async def void(self, copy_id: str, reason: str) -> None:
+        """Give up a copy that is not released; its number keeps its row. Raises ``copy.already_released``."""
+        async with self.signing.db.write() as uow:
+            copy = await store.get(uow, copy_id)
+            if copy.state in {"released", "voided"}:
+                raise Refused("copy.already_released" if copy.state == "released" else "copy.already_voided", copy=copy_id)
+            await self.register.void(uow, copy.entry_id, reason)
+            for order in (copy.certifier_order, copy.seal_order):
+                if order is not None:
+                    await uow.execute(
+                        order_table.update()
+                        .where(order_table.c.id == order, order_table.c.state != "made")
+                        .values(state="dropped")
+                    )
+            await store.move(uow, copy_id, copy.state, "voided", reason=reason, settled_at=self.signing.clock.now())
+            await self._log(uow, copy_id, copy.realm, LeafType.NUMBER_VOIDED, copy.salt, copy.seal_id)
+
+    async def _printed_date_has_passed(self, copy: CertifiedCopy) -> bool:
+        """The date on the page must be the date of approval (a signature already intended goes on)."""
+        order_id = copy.certifier_order or copy.seal_order
+        if copy.printed_at is None or order_id is None:
+            return False
+        async with self.signing.db.read() as uow:
+            order = await self.signing.order(uow, order_id)
+        return order.state == "prepared" and legal_date(copy.printed_at) != legal_date(self.signing.clock.now())
+
+    async def _renew(self, copy: CertifiedCopy) -> str:
+        """Void the number whose printed date has passed, and compose the same paper again under a new one."""
+        desk = self.signing
+        await self.void(copy.id, "Ngày in trên bản sao đã qua trước khi ký.")
+        async with desk.db.write() as uow:
+            old = await self.register.entry(uow, copy.entry_id)
+            agency = await self.directory.agency(uow, copy.agency_id)
+            entry = await self.register.reserve(uow, agency, old.kind, old.columns)
+            new = new_id(desk.clock)
+            salt = random_bytes(32)
+            await uow.execute(
+                copy_table.insert().values(
+                    id=new, realm=copy.realm, agency_id=agency.id, regime=copy.regime, entry_id=entry.id,
+                    state="numbered", seal_id=random_bytes(10),
+                    status_index=await self.register.next_in(uow, agency.id, "status", 0) - 1,
+                    facts=copy.facts, content=copy.content, content_length=copy.content_length,
+                    certifier_id=copy.certifier_id, clerk_id=copy.clerk_id, salt=salt, created_at=desk.clock.now(),
+                )
+            )  # fmt: skip
+            await self._log(uow, new, copy.realm, LeafType.NUMBER_RESERVED, salt, bytes.fromhex(copy.content))
+        return new
+
+    async def _log(
+        self, uow: UnitOfWork, copy_id: str, realm: Realm, kind: LeafType, salt: bytes, value: bytes
+    ) -> Leaf:
+        leaf = Leaf(
+            type=kind, time=self.signing.clock.now(), tenant_id=realm.value, event_id=f"{copy_id}.{kind.value}",
+            doc_commit=commit(salt, Digest.of(value).value), digest_alg="sha256",
+        )  # fmt: skip
+        await self.signing.log.append(uow, leaf)
+        return leaf
+
+
+def _require_regime(request: CopyRequest, intake: Intake) -> None:
+    if not request.kind.strip():
+        raise BadInput("copy.no_kind")
+    if not 1 <= request.copies <= LIMITS["copies.per_number"]:
+        raise BadInput("copy.bad_count", most=LIMITS["copies.per_number"])
+    if request.pages is not None and request.pages != intake.pages:
+        raise BadInput("copy.pages_differ", said=request.pages, found=intake.pages)
+    if request.regime is Regime.CERTIFIED_COPY and request.scan is None:
+        raise Refused("copy.no_scan_record")
+
+
+def _facts(intake: Intake, request: CopyRequest) -> dict[str, Any]:
+    return {
+        "kind": request.kind.strip(), "original_number": request.original_number, "copies": request.copies,
+        "pages": intake.pages, "checklist": list(request.checklist), "scan": request.scan_json(),
+        "dpi": intake.dpi, "source": intake.kind, "pdfa": intake.pdfa,
+        "removed": list(intake.removed), "warnings": list(intake.warnings),
+    }  # fmt: skip
+
+

@@ -1,0 +1,59 @@
+"""Rows of certified copies: read, move by compare-and-swap."""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from core.db import UnitOfWork
+from core.errors import Conflict, NotFound
+from core.values import Realm, Regime
+from signer.copies.model import CertifiedCopy
+from signer.records import copy_table
+
+__all__ = ["all_copies", "by_column", "get", "move", "unfinished"]
+
+
+def _from(row: sa.Row) -> CertifiedCopy:
+    values = dict(row._mapping)  # noqa: SLF001
+    return CertifiedCopy(**{**values, "realm": Realm(row.realm), "regime": Regime(row.regime)})
+
+
+async def get(uow: UnitOfWork, copy_id: str) -> CertifiedCopy:
+    """By id. Raises ``copy.no_such_copy``."""
+    found = await by_column(uow, "id", copy_id)
+    if found is None:
+        raise NotFound("copy.no_such_copy", copy=copy_id)
+    return found
+
+
+async def by_column(uow: UnitOfWork, column: str, value: Any) -> CertifiedCopy | None:
+    """By one of the unique columns (``id``, ``seal_id``), or the newest by ``released``/``content``."""
+    t = copy_table.c
+    query = sa.select(copy_table).where(t[column] == value).order_by(t.id.desc()).limit(1)
+    row = (await uow.execute(query)).first()
+    return None if row is None else _from(row)
+
+
+async def all_copies(uow: UnitOfWork, agency_id: str | None = None, limit: int = 200) -> list[CertifiedCopy]:
+    """The newest first."""
+    query = sa.select(copy_table).order_by(copy_table.c.id.desc()).limit(limit)
+    if agency_id:
+        query = query.where(copy_table.c.agency_id == agency_id)
+    return [_from(row) for row in await uow.execute(query)]
+
+
+async def unfinished(uow: UnitOfWork) -> list[str]:
+    """Ids of copies that are neither voided nor released with their receipt, oldest first."""
+    t = copy_table.c
+    open_state = sa.and_(t.state != "voided", sa.or_(t.state != "released", t.receipt.is_(None)))
+    return list((await uow.execute(sa.select(t.id).where(open_state).order_by(t.id))).scalars())
+
+
+async def move(uow: UnitOfWork, copy_id: str, old: str, new: str, **values: Any) -> None:
+    """``old → new``; exactly one mover wins. Raises ``copy.not_in_state``."""
+    t = copy_table.c
+    done = await uow.execute(
+        copy_table.update().where(t.id == copy_id, t.state == old).values(state=new, **values)
+    )
+    if done.rowcount != 1:
+        raise Conflict("copy.not_in_state", copy=copy_id, state=old)

@@ -1,0 +1,114 @@
+"""Signing credentials: which key, which certificate, whose, for what."""
+
+import base64
+import json
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from core.certificates import Certificate
+from core.clock import Clock
+from core.db import UnitOfWork, UtcDateTime, metadata
+from core.errors import NotFound, Refused
+from core.ids import new_id
+from core.values import Realm
+from signer.keystores.model import KeyPurpose, KeyRef
+
+__all__ = ["Credential", "Credentials"]
+
+credential_table = sa.Table(
+    "credential",
+    metadata,
+    sa.Column("id", sa.String(26), primary_key=True),
+    sa.Column("realm", sa.String(16), nullable=False),
+    sa.Column("purpose", sa.String(16), nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("certificate", sa.LargeBinary),
+    sa.Column("chain", sa.JSON, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.CheckConstraint("state in ('active', 'retired')", name="state"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    """A key with its certificate; the certificate was proven to belong to the key when it was made."""
+
+    id: str
+    realm: Realm
+    purpose: KeyPurpose
+    owner: str
+    """A person's id, an agency's id, or the name of a service key (``root``, ``issuing``, ``tsa``, ``log`` …)."""
+    key: KeyRef
+    certificate: bytes | None
+    """DER; None for raw keys (log, QR seal)."""
+    chain: tuple[bytes, ...]
+    """Issuers, DER, nearest first, root last."""
+
+    def require_valid(self, now: object) -> Certificate:
+        """The parsed certificate, inside its dates. Raises ``credential.expired``."""
+        assert self.certificate is not None
+        certificate = Certificate.parse(self.certificate)
+        if not certificate.not_before <= now < certificate.not_after:  # type: ignore[operator]
+            raise Refused("credential.expired", until=f"{certificate.not_after:%d/%m/%Y}")
+        return certificate
+
+
+class Credentials:
+    """The table of credentials, inside the caller's transaction."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    async def add(
+        self, uow: UnitOfWork, *, realm: Realm, purpose: KeyPurpose, owner: str, key: KeyRef,
+        certificate: bytes | None, chain: tuple[bytes, ...] = (),
+    ) -> Credential:  # fmt: skip
+        """Record a credential that is ready for use."""
+        made = Credential(
+            id=new_id(self._clock), realm=realm, purpose=purpose, owner=owner, key=key, certificate=certificate, chain=chain
+        )
+        await uow.execute(
+            credential_table.insert().values(
+                id=made.id, realm=realm, purpose=purpose, owner=owner, key=json.dumps(key.to_json()),
+                certificate=certificate, chain=[base64.b64encode(c).decode() for c in chain], state="active",
+                created_at=self._clock.now(),
+            )
+        )  # fmt: skip
+        return made
+
+    async def of(self, uow: UnitOfWork, owner: str, purpose: KeyPurpose) -> Credential:
+        """The newest active one. Raises ``credential.missing``."""
+        t = credential_table.c
+        query = (
+            sa.select(credential_table)
+            .where(t.owner == owner, t.purpose == purpose, t.state == "active")
+            .order_by(t.id.desc())
+            .limit(1)
+        )
+        row = (await uow.execute(query)).first()
+        if row is None:
+            raise NotFound("credential.missing", owner=owner, purpose=purpose)
+        return self._from(row)
+
+    async def get(self, uow: UnitOfWork, credential_id: str) -> Credential:
+        """By id. Raises ``credential.missing``."""
+        row = (await uow.execute(sa.select(credential_table).where(credential_table.c.id == credential_id))).first()
+        if row is None:
+            raise NotFound("credential.missing", owner=credential_id, purpose="")
+        return self._from(row)
+
+    async def all(self, uow: UnitOfWork, purpose: KeyPurpose) -> list[Credential]:
+        """All of a purpose, active or retired."""
+        query = sa.select(credential_table).where(credential_table.c.purpose == purpose).order_by(credential_table.c.id)
+        return [self._from(row) for row in await uow.execute(query)]
+
+    @staticmethod
+    def _from(row: sa.Row) -> Credential:
+        return Credential(
+            id=row.id, realm=Realm(row.realm), purpose=KeyPurpose(row.purpose), owner=row.owner,
+            key=KeyRef.from_json(json.loads(row.key)), certificate=row.certificate,
+            chain=tuple(base64.b64decode(c) for c in row.chain),
+        )  # fmt: skip
