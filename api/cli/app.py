@@ -1,0 +1,50 @@
+"""``dauso``: init, demo, doctor, agency, person, book, copy, verify, log."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from api import bootstrap
+from api.cli import book, copy, demo, house, log, verify
+from api.cli.show import err
+from core.settings import Settings
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Dấu số: bản sao điện tử có chứng thực và chữ ký từ xa / certified electronic copies and remote signatures.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(house.agency_app, name="agency")
+app.add_typer(house.person_app, name="person")
+app.add_typer(book.app, name="book")
+app.add_typer(copy.app, name="copy")
+app.add_typer(log.app, name="log")
+app.command("init")(house.init)
+app.command("doctor")(house.doctor)
+app.command("demo")(demo.demo)
+app.command("verify")(verify.verify)
+
+
+@app.callback()
+def settings(
+    context: typer.Context,
+    home: Annotated[Path | None, typer.Option(help="Home folder (DAUSO_HOME).")] = None,
+) -> None:
+    """Read the settings once."""
+    given: dict[str, Any] = {} if home is None else {"home": home}
+    context.obj = Settings(**given)
+
+
+def main() -> None:
+    """Entry point; an interrupt is no traceback."""
+    bootstrap.configure_logs()
+    try:
+        app()
+    except KeyboardInterrupt:
+        err.print("dừng / stopped")
+        sys.exit(130)
