@@ -1,0 +1,70 @@
+"""Wiring of a check: with a home's register when there is one, with given anchors, never with keys."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Self
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from api import bootstrap
+from api.roles import ProcessRole
+from core.clock import Clock, SystemClock
+from core.errors import BadInput
+from core.sandbox import Sandbox
+from core.settings import Settings
+from core.values import Realm
+from verification import pictures
+from verification.facts import CopyRegister
+from verification.policy import Policy, TrustAnchor
+from verification.report import Report
+from verification.verify import verify
+
+__all__ = ["Checker"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checker:
+    """Checks bytes."""
+
+    clock: Clock
+    sandbox: Sandbox
+    anchors: tuple[TrustAnchor, ...]
+    register: CopyRegister | None
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: Settings, pems: list[bytes]) -> AsyncIterator[Self]:
+        """Given anchors judge as production unless they name themselves training; a home adds its own and its register."""
+        anchors = [_anchor(pem) for pem in pems]
+        async with AsyncExitStack() as stack:
+            register: CopyRegister | None = None
+            clock: Clock = SystemClock()
+            if bootstrap.is_home(settings.home) or settings.database_url:
+                service = await stack.enter_async_context(bootstrap.open_service(settings, ProcessRole.WEB))
+                anchors.append(TrustAnchor(certificate=service.root, realm=service.realm))
+                register, clock, sandbox = service.facts, service.clock, service.sandbox
+            else:
+                sandbox = await stack.enter_async_context(bootstrap.make_sandbox())
+            yield cls(clock=clock, sandbox=sandbox, anchors=tuple(anchors), register=register)
+
+    async def check(self, data: bytes) -> Report:
+        """A PDF, or a picture that shows a QR seal."""
+        at = self.clock.now()
+        policy = Policy(anchors=self.anchors, at=at)
+        if not data.lstrip()[:5].startswith(b"%PDF"):
+            return await pictures.check_picture(data, at=at, policy=policy, register=self.register, run=self.sandbox.run)
+        return await verify(data, at=at, policy=policy, register=self.register, run=self.sandbox.run)
+
+
+def _anchor(pem: bytes) -> TrustAnchor:
+    try:
+        certificate = x509.load_pem_x509_certificate(pem)
+    except ValueError as error:
+        raise BadInput("verify.anchor_unreadable") from error
+    training = "TRAINING" in certificate.subject.rfc4514_string()
+    realm = Realm.TRAINING if training else Realm.PRODUCTION
+    return TrustAnchor(certificate=certificate.public_bytes(Encoding.DER), realm=realm)
+
+

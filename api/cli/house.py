@@ -1,0 +1,128 @@
+"""``dauso init``, ``doctor``, ``agency``, ``person``."""
+
+import datetime as dt
+from typing import Annotated
+
+import typer
+
+from api import bootstrap
+from api.cli.show import out, print_json, run
+from api.roles import ProcessRole
+from core.directory.model import Role
+from core.settings import Settings
+from core.values import Realm, Regime
+
+__all__ = ["agency_app", "doctor", "init", "person_app"]
+
+agency_app = typer.Typer(help="Cơ quan / agencies.", no_args_is_help=True)
+person_app = typer.Typer(help="Người ký và văn thư / officials and clerks.", no_args_is_help=True)
+AsJson = Annotated[bool, typer.Option("--json", help="JSON")]
+
+
+def init(
+    context: typer.Context,
+    realm: Annotated[Realm, typer.Option(help="production | training")] = Realm.PRODUCTION,
+    as_json: AsJson = False,
+) -> None:
+    """Tạo thư mục nhà: cơ sở dữ liệu, khóa dịch vụ, nhật ký / make a home."""
+
+    async def work() -> None:
+        settings = context.find_object(Settings)
+        made = await bootstrap.create_home(settings, realm)
+        value = {"home": str(settings.home), "realm": realm, "anchor": str(made)}
+        print_json(value) if as_json else out.print(f"{settings.home} · {realm} · {made}")
+
+    run(work, as_json)
+
+
+def doctor(context: typer.Context, as_json: AsJson = False) -> None:
+    """Kiểm tra tình trạng / what is well and what is not."""
+
+    async def work() -> bool:
+        rows = await bootstrap.examine(context.find_object(Settings))
+        for name, good, detail in rows:
+            if as_json:
+                print_json({"check": name, "good": good, "detail": detail})
+            else:
+                out.print(f"{'✓' if good else '✗'} {name}: {detail}", markup=False)
+        return all(good for _, good, _ in rows)
+
+    if not run(work, as_json):
+        raise typer.Exit(1)
+
+
+@agency_app.command("add")
+def add_agency(
+    context: typer.Context,
+    code: Annotated[str, typer.Option(help="Mã định danh, ví dụ H55.242")],
+    name: Annotated[str, typer.Option(help="Tên cơ quan")],
+    parent: Annotated[str, typer.Option(help="Chủ quản hệ thống, ví dụ UBND tỉnh …")],
+    as_json: AsJson = False,
+) -> None:
+    """Thêm cơ quan, khóa dấu, khóa mã QR và sổ năm nay / add an agency with its keys and this year's book."""
+
+    async def work() -> None:
+        async with bootstrap.open_service(context.find_object(Settings), ProcessRole.SIGNER) as service:
+            agency = await service.enrolment.agency(code=code, name=name, parent=parent)
+        value = {"id": agency.id, "code": agency.code, "name": agency.name}
+        print_json(value) if as_json else out.print(f"{agency.code}  {agency.name}", markup=False)
+
+    run(work, as_json)
+
+
+@agency_app.command("list")
+def list_agencies(context: typer.Context, as_json: AsJson = False) -> None:
+    """Các cơ quan / all agencies."""
+
+    async def work() -> None:
+        async with bootstrap.open_service(context.find_object(Settings), ProcessRole.WEB) as service:
+            async with service.db.read() as uow:
+                for agency in await service.directory.agencies(uow):
+                    value = {"id": agency.id, "code": agency.code, "name": agency.name, "valid_to": agency.valid_to}
+                    print_json(value) if as_json else out.print(f"{agency.code}  {agency.name}", markup=False)
+
+    run(work, as_json)
+
+
+@person_app.command("add")
+def add_person(
+    context: typer.Context,
+    agency: Annotated[str, typer.Option(help="Mã cơ quan")],
+    name: Annotated[str, typer.Option(help="Họ và tên")],
+    role: Annotated[Role, typer.Option(help="certifier | clerk | administrator")],
+    number: Annotated[str, typer.Option(help="Số văn bản giao việc, ví dụ 12/QĐ-UBND")],
+    capacity: Annotated[str, typer.Option(help="Thẩm quyền ký, ví dụ TUQ. CHỦ TỊCH")] = "TUQ. CHỦ TỊCH",
+    days: Annotated[int, typer.Option(help="Thời hạn (ngày) / term")] = 365,
+    as_json: AsJson = False,
+) -> None:
+    """Thêm người và giao vai trò / add a person with a role by a numbered instrument."""
+
+    async def work() -> None:
+        async with bootstrap.open_service(context.find_object(Settings), ProcessRole.SIGNER) as service:
+            now = service.clock.now()
+            person = await service.enrolment.person(
+                agency=agency, name=name, role=role, number=number, capacity=capacity, dated=now,
+                valid_to=now + dt.timedelta(days=days), scope=frozenset(Regime),
+            )  # fmt: skip
+        print_json({"id": person.id, "name": name, "role": role}) if as_json else out.print(
+            f"{person.id}  {name}  {role}", markup=False
+        )
+
+    run(work, as_json)
+
+
+@person_app.command("list")
+def list_people(context: typer.Context, as_json: AsJson = False) -> None:
+    """Những người đã đăng ký / all people with their roles."""
+
+    async def work() -> None:
+        async with bootstrap.open_service(context.find_object(Settings), ProcessRole.WEB) as service:
+            async with service.db.read() as uow:
+                for person, rights in await service.directory.people(uow):
+                    roles = [r.role for r in rights]
+                    if as_json:
+                        print_json({"id": person.id, "name": person.name, "roles": roles})
+                    else:
+                        out.print(f"{person.id}  {person.name}  {', '.join(roles)}", markup=False)
+
+    run(work, as_json)
