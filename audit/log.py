@@ -1,0 +1,246 @@
+"""The transparency log and its one writer at a time.
+
+Order, and what a crash at each point means:
+
+1. *append* a pending leaf stands in the caller's transaction: it exists exactly if the business record does.
+2. *lead* under the row lock: indices, tiles, frontier, state; committed together. A crash before commit changes nothing.
+3. *mark* the high-water mark moves to (size, root) read back after commit. A crash here: the next leader finds state
+   ahead of the checkpoint and goes on from 3.
+4. *sign* the checkpoint of exactly that mark, and store it. Two roots for one size stop the process.
+
+No signature exists above the mark. A database restored to before the mark freezes the log until a person decides.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from audit.events import Leaf
+from audit.highwater import HighWater, Mark
+from audit.records import checkpoint_table, entry_table, state_table, tile_table
+from core.clock import Clock
+from core.db import Database, UnitOfWork
+from core.errors import Broken, NotFound, Unavailable
+from core.formats import merkle
+from core.formats.note import NoteKey, checkpoint_text, proof_text, sign_note
+from core.limits import LIMITS
+from core.signing import SigningKey
+from core.values import Message
+
+__all__ = ["Log", "LogReader"]
+
+_ID = 1  # one log a database; a shard by year is a new database row and key
+
+
+def _insert(uow: UnitOfWork, table: sa.Table) -> Any:
+    return (sqlite.insert if uow.dialect.name == "sqlite" else postgresql.insert)(table)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogReader:
+    """Reads the log; holds no key."""
+
+    db: Database
+    origin: str
+
+    async def latest_checkpoint(self) -> str | None:
+        """The newest signed note."""
+        async with self.db.read() as uow:
+            query = sa.select(checkpoint_table.c.note).order_by(checkpoint_table.c.size.desc()).limit(1)
+            return (await uow.execute(query)).scalar_one_or_none()
+
+    async def entries(self, start: int, end: int) -> list[tuple[int, bytes]]:
+        """``(index, entry)`` for start ≤ index < end."""
+        t = entry_table.c
+        async with self.db.read() as uow:
+            query = sa.select(t.idx, t.entry).where(t.log_id == _ID, t.idx >= start, t.idx < end).order_by(t.idx)
+            return [(row.idx, row.entry) for row in await uow.execute(query)]
+
+    async def size(self) -> int:
+        """Sequenced leaves."""
+        async with self.db.read() as uow:
+            return (await uow.execute(sa.select(state_table.c.size))).scalar_one_or_none() or 0
+
+    async def receipt(self, event_id: str) -> bytes:
+        """The leaf's ``tlog-proof`` under the newest checkpoint. Raises ``log.pending``, ``log.no_such_event``."""
+        t, c = entry_table.c, checkpoint_table.c
+        async with self.db.read() as uow:
+            row = (await uow.execute(sa.select(t.idx).where(t.log_id == _ID, t.dedup == event_id))).first()
+            if row is None:
+                raise NotFound("log.no_such_event", event=event_id)
+            newest = (await uow.execute(sa.select(c.size, c.note).order_by(c.size.desc()).limit(1))).first()
+            if row.idx is None or newest is None or row.idx >= newest.size:
+                raise Unavailable("log.pending", event=event_id)
+            tree = await _Tree.load(uow, newest.size)
+        path = merkle.inclusion_proof(row.idx, newest.size, tree.subtree)
+        return proof_text(row.idx, path, newest.note).encode()
+
+
+class Log(LogReader):
+    """The writer; needs the log key."""
+
+    def __init__(self, *, db: Database, origin: str, key: SigningKey, clock: Clock, highwater: HighWater) -> None:
+        object.__setattr__(self, "db", db)
+        object.__setattr__(self, "origin", origin)
+        object.__setattr__(self, "_key", key)
+        object.__setattr__(self, "_clock", clock)
+        object.__setattr__(self, "_highwater", highwater)
+        object.__setattr__(self, "_note_key", NoteKey(origin, key.spki[-32:]))
+
+    _key: SigningKey
+    _clock: Clock
+    _highwater: HighWater
+    _note_key: NoteKey
+
+    @property
+    def vkey(self) -> str:
+        """The verifier key to publish."""
+        return str(self._note_key)
+
+    async def open(self) -> None:
+        """Make the state row once; freeze if the database is behind the mark. Repairs a crash between 2 and 4."""
+        async with self.db.write() as uow:
+            first = {"log_id": _ID, "origin": self.origin, "size": 0, "root": merkle.EMPTY_ROOT, "frontier": b""}
+            await uow.execute(_insert(uow, state_table).values(first).on_conflict_do_nothing())
+        await self.sequence()
+
+    async def append(self, uow: UnitOfWork, leaf: Leaf) -> None:
+        """Add a pending leaf in the caller's transaction; the same event twice is one leaf."""
+        row = {"log_id": _ID, "dedup": leaf.event_id, "entry": leaf.encode()}
+        await uow.execute(_insert(uow, entry_table).values(row).on_conflict_do_nothing())
+
+    async def sequence(self) -> int:
+        """Lead until nothing is pending, then publish; returns the published size. Safe in several processes."""
+        while await self._lead():
+            pass
+        return await self._publish()
+
+    async def _lead(self) -> bool:
+        """Step 2; true while a full batch was found."""
+        t, s = entry_table.c, state_table.c
+        async with self.db.write() as uow:
+            state = (await uow.execute(sa.select(state_table).where(s.log_id == _ID).with_for_update())).one()
+            pending = (
+                await uow.execute(
+                    sa.select(t.seq, t.entry).where(t.log_id == _ID, t.idx.is_(None)).order_by(t.seq)
+                    .limit(LIMITS["log.batch"])
+                )
+            ).all()  # fmt: skip
+            if not pending:
+                return False
+            frontier = merkle.Frontier.parse(state.size, state.frontier)
+            tiles: dict[tuple[int, int], bytearray] = {}
+
+            def tile(level: int, n: int, h: bytes) -> None:
+                tiles.setdefault((level, n), bytearray()).extend(h)
+
+            for row in pending:
+                done = await uow.execute(
+                    entry_table.update().where(t.seq == row.seq, t.idx.is_(None)).values(idx=frontier.size)
+                )
+                if done.rowcount != 1:
+                    raise Broken("log.equivocation", detail="index")
+                frontier.append(merkle.leaf_hash(row.entry), tile)
+            await _extend_tiles(uow, tiles)
+            await uow.execute(
+                state_table.update()
+                .where(s.log_id == _ID, s.size == state.size)
+                .values(size=frontier.size, root=frontier.root(), frontier=frontier.dump())
+            )
+            return len(pending) == LIMITS["log.batch"]
+
+    async def _publish(self) -> int:
+        """Steps 3 and 4, from what is read back as committed."""
+        c = checkpoint_table.c
+        async with self.db.read() as uow:
+            state = (await uow.execute(sa.select(state_table))).one()
+            newest = (await uow.execute(sa.select(sa.func.max(c.size)))).scalar_one()
+        size, root = int(state.size), bytes(state.root)
+        mark = await asyncio.to_thread(self._highwater.read)
+        await self._require_not_behind(mark, size, root)
+        if newest is not None and newest >= size:
+            return size
+        if size == 0:
+            return 0
+        if mark is None or mark[0] < size:
+            moved = await asyncio.to_thread(self._highwater.compare_and_set, mark, (size, root))
+            if not moved:
+                return await self._publish()  # another leader was first: read again, the log must confirm its mark
+        text = checkpoint_text(self.origin, size, root)
+        note = sign_note(text, self._note_key, await self._key.sign(Message(text.encode())))
+        async with self.db.write() as uow:
+            row = {"log_id": _ID, "size": size, "root": root, "note": note, "created_at": self._clock.now()}
+            await uow.execute(_insert(uow, checkpoint_table).values(row).on_conflict_do_nothing())
+            stored = (await uow.execute(sa.select(c.root).where(c.log_id == _ID, c.size == size))).scalar_one()
+        if bytes(stored) != root:
+            raise Broken("log.equivocation", detail="root")
+        return size
+
+    async def _require_not_behind(self, mark: Mark | None, size: int, root: bytes) -> None:
+        if mark is None:
+            if size and await self.latest_checkpoint() is not None:
+                raise Broken("log.frozen", detail="no mark")
+            return
+        if mark[0] > size:
+            # Another leader may have moved both between our two reads; only a state still behind its mark is a rollback.
+            async with self.db.read() as uow:
+                size = (await uow.execute(sa.select(state_table.c.size))).scalar_one()
+            if mark[0] > size:
+                raise Broken("log.frozen", detail=f"{size} < {mark[0]}")
+        if mark[0] == size:
+            known = root
+        elif mark[0] == 0:
+            return
+        else:
+            async with self.db.read() as uow:
+                known = (await _Tree.load(uow, mark[0])).subtree(0, mark[0])
+        if mark[0] and known != mark[1]:
+            raise Broken("log.frozen", detail=f"root at {mark[0]}")
+
+
+async def _extend_tiles(uow: UnitOfWork, tiles: dict[tuple[int, int], bytearray]) -> None:
+    t = tile_table.c
+    for (level, n), hashes in sorted(tiles.items()):
+        where = sa.and_(t.log_id == _ID, t.level == level, t.n == n)
+        before = (await uow.execute(sa.select(t.hashes).where(where))).scalar_one_or_none()
+        if before is None:
+            await uow.execute(tile_table.insert().values(log_id=_ID, level=level, n=n, hashes=bytes(hashes)))
+        else:
+            await uow.execute(tile_table.update().where(where).values(hashes=bytes(before) + bytes(hashes)))
+
+
+class _Tree:
+    """Subtree hashes of a tree of ``size`` leaves, from stored tiles."""
+
+    def __init__(self, tiles: dict[tuple[int, int], bytes]) -> None:
+        self._tiles = tiles
+
+    @classmethod
+    async def load(cls, uow: UnitOfWork, size: int) -> "_Tree":
+        t = tile_table.c
+        rows = await uow.execute(sa.select(t.level, t.n, t.hashes).where(t.log_id == _ID))
+        return cls({(row.level, row.n): bytes(row.hashes) for row in rows}) if size else cls({})
+
+    def subtree(self, start: int, end: int) -> bytes:
+        """MTH(D[start:end]) for the ranges that proofs ask for."""
+        width = end - start
+        if width & (width - 1) == 0 and start % width == 0:
+            return self._aligned(start, width)
+        k = 1 << ((width - 1).bit_length() - 1)
+        return merkle.node_hash(self.subtree(start, start + k), self.subtree(start + k, end))
+
+    def _aligned(self, start: int, width: int) -> bytes:
+        height = width.bit_length() - 1
+        level, rest = divmod(height, 8)
+        first, count = start >> (8 * level), 1 << rest
+        hashes = []
+        for i in range(first, first + count):
+            tile = self._tiles.get((level, i >> 8), b"")
+            h = tile[(i & 255) * 32 : (i & 255) * 32 + 32]
+            if len(h) != 32:
+                raise Broken("log.tile_missing", detail=f"{level}/{i >> 8}")
+            hashes.append(h)
+        return merkle.root_of(hashes)
