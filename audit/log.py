@@ -12,7 +12,6 @@ No signature exists above the mark. A database restored to before the mark freez
 """
 
 import asyncio
-from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -39,12 +38,12 @@ def _insert(uow: UnitOfWork, table: sa.Table) -> Any:
     return (sqlite.insert if uow.dialect.name == "sqlite" else postgresql.insert)(table)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LogReader:
     """Reads the log; holds no key."""
 
-    db: Database
-    origin: str
+    def __init__(self, *, db: Database, origin: str) -> None:
+        self.db = db
+        self.origin = origin
 
     async def latest_checkpoint(self) -> str | None:
         """The newest signed note."""
@@ -83,17 +82,11 @@ class Log(LogReader):
     """The writer; needs the log key."""
 
     def __init__(self, *, db: Database, origin: str, key: SigningKey, clock: Clock, highwater: HighWater) -> None:
-        object.__setattr__(self, "db", db)
-        object.__setattr__(self, "origin", origin)
-        object.__setattr__(self, "_key", key)
-        object.__setattr__(self, "_clock", clock)
-        object.__setattr__(self, "_highwater", highwater)
-        object.__setattr__(self, "_note_key", NoteKey(origin, key.spki[-32:]))
-
-    _key: SigningKey
-    _clock: Clock
-    _highwater: HighWater
-    _note_key: NoteKey
+        super().__init__(db=db, origin=origin)
+        self._key = key
+        self._clock = clock
+        self._highwater = highwater
+        self._note_key = NoteKey(origin, key.spki[-32:])
 
     @property
     def vkey(self) -> str:

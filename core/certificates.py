@@ -1,0 +1,101 @@
+"""A parsed X.509 certificate as a value; parsing and algorithms come from ``cryptography``."""
+
+import datetime as dt
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Self
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+
+from core.errors import BadInput
+from core.values import SignatureAlgorithm
+
+__all__ = ["Certificate", "verify_signature"]
+
+_HASHES = {"sha256": hashes.SHA256, "sha384": hashes.SHA384, "sha512": hashes.SHA512}
+
+
+def verify_signature(
+    key: CertificatePublicKeyTypes, signature: bytes, data: bytes, algorithm: SignatureAlgorithm
+) -> None:
+    """Raise ``InvalidSignature`` unless ``signature`` over ``data`` is ``key``'s."""
+    digest = _HASHES[algorithm.digest or "sha256"]()
+    if isinstance(key, ec.EllipticCurvePublicKey) and algorithm.value.startswith("ecdsa"):
+        key.verify(signature, data, ec.ECDSA(digest))
+    elif isinstance(key, rsa.RSAPublicKey) and algorithm is SignatureAlgorithm.RSA_PKCS1_SHA256:
+        key.verify(signature, data, padding.PKCS1v15(), digest)
+    elif isinstance(key, rsa.RSAPublicKey) and algorithm is SignatureAlgorithm.RSA_PSS_SHA256:
+        key.verify(signature, data, padding.PSS(padding.MGF1(digest), digest.digest_size), digest)
+    elif isinstance(key, ed25519.Ed25519PublicKey) and algorithm is SignatureAlgorithm.ED25519:
+        key.verify(signature, data)
+    else:
+        raise InvalidSignature("the key does not fit the algorithm")
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """DER and what we read of it most."""
+
+    der: bytes
+    parsed: x509.Certificate
+
+    @classmethod
+    @lru_cache(maxsize=256)
+    def parse(cls, der: bytes) -> Self:
+        """Raises ``cert.unreadable``."""
+        try:
+            return cls(der, x509.load_der_x509_certificate(der))
+        except (ValueError, UnsupportedAlgorithm) as error:
+            raise BadInput("cert.unreadable") from error
+
+    @property
+    def sha256(self) -> bytes:
+        """Digest of the DER."""
+        return hashlib.sha256(self.der).digest()
+
+    @property
+    def spki(self) -> bytes:
+        """SubjectPublicKeyInfo, DER."""
+        return self.parsed.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+
+    @property
+    def subject(self) -> str:
+        """RFC 4514."""
+        return self.parsed.subject.rfc4514_string()
+
+    @property
+    def common_name(self) -> str:
+        """CN, or the whole subject."""
+        names = self.parsed.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+        return str(names[0].value) if names else self.subject
+
+    @property
+    def issuer(self) -> str:
+        """RFC 4514."""
+        return self.parsed.issuer.rfc4514_string()
+
+    @property
+    def serial(self) -> int:
+        """Serial number."""
+        return self.parsed.serial_number
+
+    @property
+    def not_before(self) -> dt.datetime:
+        """Aware UTC."""
+        return self.parsed.not_valid_before_utc
+
+    @property
+    def not_after(self) -> dt.datetime:
+        """Aware UTC."""
+        return self.parsed.not_valid_after_utc
+
+    def verify(self, signature: bytes, data: bytes, algorithm: SignatureAlgorithm) -> None:
+        """Raise ``InvalidSignature`` unless ``signature`` over ``data`` was made by this certificate's key."""
+        verify_signature(self.parsed.public_key(), signature, data, algorithm)

@@ -1,0 +1,1 @@
+"""Signature formats: what is signed and where the signature goes."""
