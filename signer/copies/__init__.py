@@ -1,0 +1,1 @@
+"""Certified copies: register, desk, wording, drawing."""

@@ -1,0 +1,87 @@
+"""Drawing the QR seal as vectors and reading it back (QR seal, section 3)."""
+
+import io
+
+import qrcode
+import zxingcpp
+from PIL import Image
+from qrcode.exceptions import DataOverflowError
+
+from core.errors import BadInput, Broken
+
+__all__ = ["find_in_image", "matrix", "read", "vector_path"]
+
+_QUIET = 4
+_MAX_VERSION = 20
+
+
+def _draw(url: str, mask: int) -> list[list[bool]]:
+    for version in range(10, _MAX_VERSION + 1):
+        code = qrcode.QRCode(version, qrcode.constants.ERROR_CORRECT_M, border=0, mask_pattern=mask)
+        code.add_data(url, optimize=20)
+        try:
+            code.make(fit=False)
+        except DataOverflowError:
+            continue
+        return [[bool(cell) for cell in row] for row in code.modules]
+    raise BadInput("qr.too_big")
+
+
+def _bitmap(rows: list[list[bool]]) -> bytes:
+    """Three pixels a module, quiet zone included."""
+    edge = b"\xff" * (3 * _QUIET)
+    blank = b"\xff" * (3 * (len(rows) + 2 * _QUIET)) * (3 * _QUIET)
+    lines = (edge + b"".join(b"\0\0\0" if cell else b"\xff\xff\xff" for cell in row) + edge for row in rows)
+    return blank + b"".join(line * 3 for line in lines) + blank
+
+
+def matrix(url: str, mask: int = 3) -> list[list[bool]]:
+    """Rows of modules (True is black) at level M, from version 10 up; read back before it is returned.
+
+    ``mask`` is tried first, then the others. Raises ``qr.too_big``, ``qr.unreadable``.
+    """
+    if not url.isascii() or not 0 <= mask <= 7:
+        raise BadInput("qr.url_malformed")
+    for choice in [mask, *(other for other in range(8) if other != mask)]:
+        rows = _draw(url, choice)
+        side = 3 * (len(rows) + 2 * _QUIET)
+        if read(_bitmap(rows), side, side) == [url]:
+            return rows
+    raise Broken("qr.unreadable")
+
+
+def vector_path(rows: list[list[bool]], size_pt: float) -> bytes:
+    """PDF operators for a square of ``size_pt`` points, quiet zone included, origin bottom left."""
+    side = len(rows) + 2 * _QUIET
+    step = size_pt / side
+    parts = [f"q {step:.6f} 0 0 {step:.6f} 0 0 cm 1 g 0 0 {side} {side} re f 0 g"]
+    for y, row in enumerate(rows):
+        start = None
+        for x, black in enumerate([*row, False]):
+            if black and start is None:
+                start = x
+            elif not black and start is not None:
+                parts.append(f"{start + _QUIET} {side - _QUIET - 1 - y} {x - start} 1 re")
+                start = None
+    return "\n".join([*parts, "f Q\n"]).encode()
+
+
+def read(gray: bytes, width: int, height: int) -> list[str]:
+    """Texts of all QR codes in 8-bit grey pixels. Raises ``qr.unreadable`` when the size does not fit."""
+    if len(gray) != width * height or width * height == 0:
+        raise BadInput("qr.unreadable")
+    pixels = memoryview(gray).cast("B", (height, width))
+    found = zxingcpp.read_barcodes(pixels, formats=zxingcpp.BarcodeFormat.QRCode)
+    return [code.text for code in found]
+
+
+def find_in_image(data: bytes) -> list[str]:
+    """Texts of all QR codes in a PNG or JPEG. Raises ``qr.unreadable``."""
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as picture:
+            if picture.width * picture.height > 60_000_000:
+                raise BadInput("qr.too_big")
+            gray = picture.convert("L")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise BadInput("qr.unreadable") from None
+    return read(gray.tobytes(), gray.width, gray.height)

@@ -1,0 +1,142 @@
+"""What all key stores share: references, purposes, the port, and the rules every answer passes."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol, Self
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from core.certificates import verify_signature
+from core.errors import BadInput, Broken, Refused, ServiceError
+from core.values import Digest, Message, SignatureAlgorithm
+
+__all__ = ["KeyPurpose", "KeyRef", "KeyStore", "StoredKey", "checked"]
+
+
+class KeyPurpose(StrEnum):
+    """What a key may sign; bound to it at creation."""
+
+    DOCUMENT = "document"
+    SEAL = "seal"
+    LOG = "log"
+    QR = "qr"
+    TSA = "tsa"
+    OCSP = "ocsp"
+    CA = "ca"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRef:
+    """Names one version of one key; the version is pinned for good."""
+
+    store: str
+    name: str
+    version: int
+    purpose: KeyPurpose
+    algorithm: SignatureAlgorithm
+    spki: bytes
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain members."""
+        return {
+            "store": self.store, "name": self.name, "version": self.version, "purpose": self.purpose.value,
+            "algorithm": self.algorithm.value, "spki": base64.b64encode(self.spki).decode(),
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Self:
+        """Back."""
+        return cls(
+            store=value["store"], name=value["name"], version=int(value["version"]),
+            purpose=KeyPurpose(value["purpose"]), algorithm=SignatureAlgorithm(value["algorithm"]),
+            spki=base64.b64decode(value["spki"]),
+        )  # fmt: skip
+
+
+class KeyStore(Protocol):
+    """Private keys we can use but never see. Errors: ``key.missing``, ``key.disabled``, ``key.bad_input``, ``key.wrong_purpose``,
+    ``key.wrong_signature`` (never released), ``key.unavailable``."""
+
+    name: str
+    not_for_production: bool
+
+    async def create(self, name: str, purpose: KeyPurpose, algorithm: SignatureAlgorithm) -> KeyRef:
+        """A new key, durable before this returns. Raises ``key.exists``."""
+
+    async def sign(self, ref: KeyRef, to_sign: Digest | Message, *, purpose: KeyPurpose, event_id: str) -> bytes:
+        """Verified before it returns. Ed25519 takes a ``Message``, everything else a ``Digest``."""
+
+    async def sign_batch(
+        self, ref: KeyRef, items: Sequence[Digest], *, purpose: KeyPurpose, event_id: str
+    ) -> list[bytes | ServiceError]:
+        """One result or error an item, in order."""
+
+    async def disable(self, ref: KeyRef) -> None:
+        """No use from now on; may be followed by ``destroy``."""
+
+    async def destroy(self, ref: KeyRef) -> None:
+        """Gone for good. Raises ``key.not_disabled`` without ``disable`` before."""
+
+
+def require_fitting(ref: KeyRef, to_sign: Digest | Message, purpose: KeyPurpose) -> None:
+    """The rules before a key is touched."""
+    if ref.purpose is not purpose:
+        raise Refused("key.wrong_purpose", purpose=purpose)
+    wanted = ref.algorithm.digest
+    if (wanted is None) != isinstance(to_sign, Message):
+        raise BadInput("key.bad_input")
+    if isinstance(to_sign, Digest) and to_sign.algorithm is not wanted:
+        raise BadInput("key.bad_input")
+
+
+def checked(ref: KeyRef, to_sign: Digest | Message, signature: bytes) -> bytes:
+    """The rule after: a value that does not verify with the pinned public key is never released."""
+    key: Any = load_der_public_key(ref.spki)
+    try:
+        if isinstance(to_sign, Message):
+            verify_signature(key, signature, to_sign.value, ref.algorithm)
+        else:
+            _verify_digest(key, signature, to_sign, ref.algorithm)
+    except (InvalidSignature, ValueError) as error:
+        raise Broken("key.wrong_signature", key=ref.name) from error
+    return signature
+
+
+def _verify_digest(key: Any, signature: bytes, digest: Digest, algorithm: SignatureAlgorithm) -> None:
+    from cryptography.hazmat.primitives import hashes  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import ec, padding, utils  # noqa: PLC0415
+
+    hashed = utils.Prehashed(hashes.SHA384() if digest.algorithm == "sha384" else hashes.SHA256())
+    if algorithm.value.startswith("ecdsa"):
+        key.verify(signature, digest.value, ec.ECDSA(hashed))
+    elif algorithm is SignatureAlgorithm.RSA_PKCS1_SHA256:
+        key.verify(signature, digest.value, padding.PKCS1v15(), hashed)
+    else:
+        key.verify(signature, digest.value, padding.PSS(padding.MGF1(hashes.SHA256()), 32), hashed)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """A ``core.signing.SigningKey`` over a store: one key, one purpose, one event."""
+
+    store: KeyStore
+    ref: KeyRef
+    purpose: KeyPurpose
+    event_id: str
+
+    @property
+    def algorithm(self) -> SignatureAlgorithm:
+        """Pinned at creation."""
+        return self.ref.algorithm
+
+    @property
+    def spki(self) -> bytes:
+        """SubjectPublicKeyInfo, DER."""
+        return self.ref.spki
+
+    async def sign(self, to_sign: Digest | Message) -> bytes:
+        """Verified by the store."""
+        return await self.store.sign(self.ref, to_sign, purpose=self.purpose, event_id=self.event_id)

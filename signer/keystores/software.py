@@ -1,0 +1,114 @@
+"""Keys in encrypted files: the embedded default. Not for production, and it says so wherever it shows.
+
+One file a key, AES-256-GCM; name, version, purpose and algorithm are authenticated with it, so files cannot be swapped.
+The file key comes from a passphrase (scrypt) or a 32-byte key file (HKDF). Key objects stay in memory once opened.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+from core.errors import Broken, NotFound, Refused, Unavailable
+from core.formats import canonical_json
+from core.ids import random_bytes
+from signer.keystores.memory import MemoryKeyStore
+from signer.keystores.model import KeyRef
+
+__all__ = ["SoftwareKeyStore", "make_key_file"]
+
+
+def make_key_file(path: Path) -> None:
+    """32 random bytes, mode 0600, never overwritten."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(random_bytes(32))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+class SoftwareKeyStore(MemoryKeyStore):
+    """Satisfies ``KeyStore``."""
+
+    name = "software"
+
+    def __init__(self, folder: Path, *, key_file: bytes | None = None, passphrase: str | None = None) -> None:
+        """Exactly one of a 32-byte ``key_file`` or a ``passphrase``. Raises ``key.no_secret``."""
+        super().__init__()
+        if (key_file is None) == (passphrase is None) or (key_file is not None and len(key_file) != 32):
+            raise Refused("key.no_secret")
+        self._folder = folder
+        self._secret = key_file or (passphrase or "").encode()
+        self._is_passphrase = passphrase is not None
+
+    def __repr__(self) -> str:
+        return f"SoftwareKeyStore({str(self._folder)!r})"
+
+    def _path(self, ref: KeyRef) -> Path:
+        return self._folder / f"{ref.name}.v{ref.version}.key"
+
+    def _file_key(self, salt: bytes) -> bytes:
+        if self._is_passphrase:
+            return Scrypt(salt=salt, length=32, n=2**15, r=8, p=1).derive(self._secret)
+        return HKDF(algorithm=hashes.SHA256(), length=32, salt=salt, info=b"dauso/software-key/v1").derive(self._secret)
+
+    @staticmethod
+    def _bound(ref: KeyRef) -> bytes:
+        return canonical_json.encode(
+            {"n": ref.name, "v": ref.version, "p": ref.purpose.value, "a": ref.algorithm.value}
+        )
+
+    async def _keep(self, ref: KeyRef, key: Any) -> None:
+        plain = key.private_bytes(
+            serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        salt, nonce = random_bytes(16), random_bytes(12)
+        blob = salt + nonce + AESGCM(self._file_key(salt)).encrypt(nonce, plain, self._bound(ref))
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(self._path(ref), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(blob)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise Unavailable("key.unavailable", key=ref.name) from error
+        self._keys[ref.name, ref.version] = key
+
+    def _load(self, ref: KeyRef) -> Any:
+        key = self._keys.get((ref.name, ref.version))
+        if key is not None:
+            return key
+        try:
+            blob = self._path(ref).read_bytes()
+        except FileNotFoundError as error:
+            raise NotFound("key.missing", key=ref.name) from error
+        except OSError as error:
+            raise Unavailable("key.unavailable", key=ref.name) from error
+        try:
+            plain = AESGCM(self._file_key(blob[:16])).decrypt(blob[16:28], blob[28:], self._bound(ref))
+            key = serialization.load_der_private_key(plain, None)
+        except (InvalidTag, ValueError) as error:
+            raise Broken("key.damaged", key=ref.name) from error
+        self._keys[ref.name, ref.version] = key
+        return key
+
+    def _is_disabled(self, ref: KeyRef) -> bool:
+        return self._path(ref).with_suffix(".disabled").exists()
+
+    async def disable(self, ref: KeyRef) -> None:
+        """No use from now on; a marker file beside the key."""
+        self._load(ref)
+        self._path(ref).with_suffix(".disabled").touch()
+
+    async def destroy(self, ref: KeyRef) -> None:
+        """The file is overwritten once and removed."""
+        await super().destroy(ref)
+        path = self._path(ref)
+        path.write_bytes(random_bytes(path.stat().st_size))
+        path.unlink()
