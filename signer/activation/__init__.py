@@ -1,0 +1,1 @@
+"""Activation: a person's approval of an exact digest list, given by a passkey, spent once."""

@@ -1,0 +1,180 @@
+"""Open, approve, spend: an activation's life, each step by compare-and-swap in the caller's transaction."""
+
+import base64
+import datetime as dt
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from core.clock import Clock
+from core.db import UnitOfWork
+from core.errors import Conflict, NotFound, Refused
+from core.ids import new_id, random_bytes
+from core.values import DigestAlgorithm, Realm
+from signer.activation.passkeys import Assertion, RelyingParty, verify_assertion
+from signer.activation.record import ActivationRecord
+from signer.activation.records import activation_table, passkey_table
+
+__all__ = ["Opened", "Status", "approve", "enrol_passkey", "open_activation", "spend", "status", "verify_evidence"]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A new activation."""
+
+    tx: str
+    challenge: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """``open``, ``approved``, ``spent``, ``refused`` or ``expired``."""
+
+    state: str
+    challenge: bytes
+
+
+async def enrol_passkey(
+    uow: UnitOfWork, clock: Clock, *, person_id: str, realm: Realm, credential_id: bytes, public_key: bytes, kind: str
+) -> None:
+    """Record a passkey. Raises ``activation.software_in_production``."""
+    if kind == "software" and realm is not Realm.TRAINING:
+        raise Refused("activation.software_in_production")
+    await uow.execute(
+        passkey_table.insert().values(
+            id=new_id(clock), person_id=person_id, realm=realm, credential_id=credential_id, public_key=public_key,
+            kind=kind, sign_count=0, state="active", created_at=clock.now(),
+        )
+    )  # fmt: skip
+
+
+async def open_activation(
+    uow: UnitOfWork, clock: Clock, *, person_id: str, credential_id: str, spki: bytes, hashes: Sequence[bytes],
+    title: str, pages: int, purpose: str, realm: Realm, client: str, description: str, ttl: int,
+) -> Opened:  # fmt: skip
+    """Fix what is to be approved; returns the challenge for the passkey."""
+    digest = DigestAlgorithm.SHA384 if len(hashes[0]) == 48 else DigestAlgorithm.SHA256
+    now = clock.now()
+    record = ActivationRecord(
+        tx=new_id(clock), credential=credential_id, key_sha256=hashlib.sha256(spki).digest(), digest_oid=digest.oid,
+        hashes=tuple(hashes), client=client, description=description, expires=int(now.timestamp()) + ttl,
+        nonce=random_bytes(32), purpose=purpose, realm=realm, title=title, pages=pages,
+    )  # fmt: skip
+    await uow.execute(
+        activation_table.insert().values(
+            tx=record.tx, realm=realm, person_id=person_id, record=record.encode(), state="open", created_at=now,
+            expires_at=now + dt.timedelta(seconds=ttl),
+        )
+    )  # fmt: skip
+    return Opened(record.tx, record.challenge)
+
+
+async def _load(uow: UnitOfWork, tx: str) -> tuple[sa.Row, ActivationRecord]:
+    row = (await uow.execute(sa.select(activation_table).where(activation_table.c.tx == tx))).first()
+    if row is None:
+        raise NotFound("activation.unknown")
+    return row, ActivationRecord.decode(row.record)
+
+
+def _expired(record: ActivationRecord, clock: Clock) -> bool:
+    return clock.now().timestamp() >= record.expires
+
+
+async def status(uow: UnitOfWork, clock: Clock, tx: str) -> Status:
+    """Where it stands now."""
+    row, record = await _load(uow, tx)
+    late = row.state in {"open", "approved"} and _expired(record, clock)
+    return Status("expired" if late else row.state, record.challenge)
+
+
+async def approve(uow: UnitOfWork, clock: Clock, rp: RelyingParty, tx: str, assertion: Assertion) -> None:
+    """Verify the person's assertion and keep it as evidence. Raises ``activation.*``."""
+    row, record = await _load(uow, tx)
+    if row.state != "open":
+        raise Conflict("activation.not_open")
+    if _expired(record, clock):
+        raise Refused("activation.expired")
+    t = passkey_table.c
+    passkey = (await uow.execute(sa.select(passkey_table).where(t.credential_id == assertion.credential_id))).first()
+    if passkey is None or passkey.person_id != row.person_id or passkey.realm != row.realm or passkey.state != "active":
+        raise Refused("activation.foreign_passkey")
+    count = verify_assertion(assertion, challenge=record.challenge, public_key=passkey.public_key, rp=rp)
+    await _advance_count(uow, passkey, count)
+    evidence = {
+        "record": base64.b64encode(row.record).decode(), "assertion": assertion.to_json(), "kind": passkey.kind,
+        "public_key": base64.b64encode(passkey.public_key).decode(), "rp_id": rp.rp_id, "origin": rp.origin,
+    }  # fmt: skip
+    await _move(uow, tx, "open", "approved", evidence=evidence, approved_at=clock.now())
+
+
+async def _advance_count(uow: UnitOfWork, passkey: sa.Row, count: int) -> None:
+    """A count that does not grow is a cloned authenticator; 0 stays 0 for synced passkeys."""
+    if count == 0 and passkey.sign_count == 0:
+        return
+    t = passkey_table.c
+    done = await uow.execute(
+        passkey_table.update().where(t.id == passkey.id, t.sign_count < count).values(sign_count=count)
+    )
+    if done.rowcount != 1:
+        raise Refused("activation.replayed")
+
+
+async def spend(
+    uow: UnitOfWork, clock: Clock, tx: str, *, credential_id: str, person_id: str, digests: Sequence[bytes],
+    realm: Realm, purpose: str,
+) -> dict[str, Any]:  # fmt: skip
+    """Use it up for exactly these digests; returns the evidence.
+
+    The stored state is not trusted: the assertion is verified again against the record. Raises ``activation.spent``,
+    ``activation.not_approved``, ``activation.mismatch``, ``activation.expired`` and what ``verify_evidence`` raises.
+    """
+    row, record = await _load(uow, tx)
+    if row.state == "spent":
+        raise Conflict("activation.spent")
+    if row.state != "approved" or row.evidence is None:
+        raise Refused("activation.not_approved")
+    if _expired(record, clock):
+        raise Refused("activation.expired")
+    asked = (credential_id, person_id, tuple(digests), realm, purpose)
+    if asked != (record.credential, row.person_id, record.hashes, record.realm, record.purpose):
+        raise Refused("activation.mismatch")
+    evidence: dict[str, Any] = row.evidence
+    if base64.b64decode(evidence["record"]) != row.record:
+        raise Refused("activation.mismatch")
+    await _require_own_passkey(uow, row, evidence)
+    verify_evidence(evidence)
+    await _move(uow, tx, "approved", "spent", spent_at=clock.now())
+    return evidence
+
+
+async def _require_own_passkey(uow: UnitOfWork, row: sa.Row, evidence: dict[str, Any]) -> None:
+    assertion = Assertion.from_json(evidence["assertion"])
+    t = passkey_table.c
+    query = sa.select(passkey_table).where(t.credential_id == assertion.credential_id, t.person_id == row.person_id)
+    passkey = (await uow.execute(query)).first()
+    if passkey is None or passkey.public_key != base64.b64decode(evidence["public_key"]):
+        raise Refused("activation.foreign_passkey")
+
+
+def verify_evidence(evidence: dict[str, Any]) -> ActivationRecord:
+    """Verify an approval again, offline, from its evidence alone; returns what was approved."""
+    record = ActivationRecord.decode(base64.b64decode(evidence["record"]))
+    verify_assertion(
+        Assertion.from_json(evidence["assertion"]),
+        challenge=record.challenge,
+        public_key=base64.b64decode(evidence["public_key"]),
+        rp=RelyingParty(evidence["rp_id"], evidence["origin"]),
+    )
+    return record
+
+
+async def _move(uow: UnitOfWork, tx: str, old: str, new: str, **values: Any) -> None:
+    t = activation_table.c
+    done = await uow.execute(
+        activation_table.update().where(t.tx == tx, t.state == old).values(state=new, **values)
+    )
+    if done.rowcount != 1:
+        raise Conflict("activation.spent" if new == "spent" else "activation.not_open")

@@ -1,0 +1,151 @@
+"""Approvals on both databases: exactly what was approved, exactly once."""
+
+import asyncio
+import base64
+import json
+
+import pytest
+import sqlalchemy as sa
+
+from core.directory.records import Directory
+from core.errors import BadInput, Conflict, Refused, ServiceError
+from core.values import Realm
+from signer.activation import redeem
+from signer.activation.passkeys import Assertion, RelyingParty, SoftwarePasskey
+from signer.activation.records import activation_table
+
+RP = RelyingParty("sign.localhost", "http://sign.localhost:8001")
+H = (b"h" * 32,)
+
+
+class Hand:
+    def __init__(self, db, clock, person_id):
+        self.db, self.clock, self.person_id = db, clock, person_id
+        self.passkey = SoftwarePasskey.create(Realm.TRAINING)
+
+    async def open(self, hashes=H):
+        async with self.db.write() as uow:
+            return await redeem.open_activation(
+                uow, self.clock, person_id=self.person_id, credential_id="C1", spki=b"spki", hashes=hashes, title="Giấy",
+                pages=2, purpose="seal", realm=Realm.TRAINING, client="cli", description="", ttl=600,
+            )  # fmt: skip
+
+    async def approve(self, tx, assertion):
+        async with self.db.write() as uow:
+            await redeem.approve(uow, self.clock, RP, tx, assertion)
+
+    async def spend(self, tx, **change):
+        asked = {"credential_id": "C1", "person_id": self.person_id, "digests": list(H), "realm": Realm.TRAINING, "purpose": "seal"}
+        async with self.db.write() as uow:
+            return await redeem.spend(uow, self.clock, tx, **{**asked, **change})
+
+
+@pytest.fixture
+async def hand(db, clock):
+    directory = Directory(clock)
+    async with db.write() as uow:
+        agency = await directory.add_agency(uow, realm=Realm.TRAINING, code="A", name="A", parent="P")
+        person = await directory.add_person(uow, agency, "N")
+        made = Hand(db, clock, person.id)
+        await redeem.enrol_passkey(
+            uow, clock, person_id=person.id, realm=Realm.TRAINING, credential_id=made.passkey.credential_id,
+            public_key=made.passkey.public_key, kind="software",
+        )  # fmt: skip
+    return made
+
+
+async def test_an_approval_is_spent_once_by_one_of_ten(hand):
+    opened = await hand.open()
+    await hand.approve(opened.tx, hand.passkey.answer(opened.challenge, RP))
+    results = await asyncio.gather(*(hand.spend(opened.tx) for _ in range(10)), return_exceptions=True)
+    won = [r for r in results if isinstance(r, dict)]
+    assert len(won) == 1
+    assert {r.code for r in results if isinstance(r, ServiceError)} == {"activation.spent"}
+    assert redeem.verify_evidence(won[0]).hashes == H
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"digests": [b"x" * 32]}, {"digests": [*H, *H]}, {"credential_id": "C2"}, {"person_id": "other"},
+     {"realm": Realm.PRODUCTION}, {"purpose": "certifier"}],
+)  # fmt: skip
+async def test_an_approval_covers_nothing_but_what_was_approved(hand, change):
+    opened = await hand.open()
+    await hand.approve(opened.tx, hand.passkey.answer(opened.challenge, RP))
+    with pytest.raises(Refused, match=r"activation\.mismatch"):
+        await hand.spend(opened.tx, **change)
+
+
+async def test_nothing_is_spent_before_it_is_approved_or_after_its_time(hand, clock):
+    opened = await hand.open()
+    with pytest.raises(Refused, match=r"activation\.not_approved"):
+        await hand.spend(opened.tx)
+    await hand.approve(opened.tx, hand.passkey.answer(opened.challenge, RP))
+    clock.move(seconds=601)
+    with pytest.raises(Refused, match=r"activation\.expired"):
+        await hand.spend(opened.tx)
+
+
+def change(assertion, **values):
+    return Assertion(**{**{k: getattr(assertion, k) for k in assertion.__dataclass_fields__}, **values})
+
+
+def client_data(assertion, **values):
+    return change(assertion, client_data=json.dumps({**json.loads(assertion.client_data), **values}).encode())
+
+
+@pytest.mark.parametrize(
+    ("bend", "code"),
+    [
+        (lambda h, c: h.passkey.answer(b"0" * 32, RP), "activation.wrong_challenge"),
+        (lambda h, c: h.passkey.answer(c, RelyingParty("sign.localhost", "http://sign.localhost:8000")), "activation.wrong_origin"),
+        (lambda h, c: h.passkey.answer(c, RelyingParty("localhost", RP.origin)), "activation.wrong_origin"),
+        (lambda h, c: client_data(h.passkey.answer(c, RP), crossOrigin=True), "activation.wrong_origin"),
+        (lambda h, c: client_data(h.passkey.answer(c, RP), topOrigin="http://x"), "activation.wrong_origin"),
+        (lambda h, c: client_data(h.passkey.answer(c, RP), type="webauthn.create"), "activation.wrong_type"),
+        (lambda h, c: h.passkey.answer(c, RP, flags=0x01), "activation.no_user_verification"),
+        (lambda h, c: SoftwarePasskey.create(Realm.TRAINING).answer(c, RP), "activation.foreign_passkey"),
+        (lambda h, c: change(h.passkey.answer(c, RP), signature=b"\x30\x00"), "activation.bad_signature"),
+        (lambda h, c: change(h.passkey.answer(c, RP), authenticator_data=b"short"), "activation.malformed"),
+    ],
+)
+async def test_every_broken_assertion_is_refused_for_its_own_reason(hand, bend, code):
+    opened = await hand.open()
+    with pytest.raises((Refused, BadInput)) as refusal:
+        await hand.approve(opened.tx, bend(hand, opened.challenge))
+    assert refusal.value.code == code
+
+
+async def test_a_sign_count_that_does_not_grow_is_refused(hand):
+    for counter, good in ((5, True), (5, False), (4, False), (6, True)):
+        opened = await hand.open()
+        answer = hand.passkey.answer(opened.challenge, RP, counter=counter)
+        if good:
+            await hand.approve(opened.tx, answer)
+        else:
+            with pytest.raises(Refused, match=r"activation\.replayed"):
+                await hand.approve(opened.tx, answer)
+
+
+async def test_a_state_written_into_the_database_is_not_an_approval(hand):
+    opened = await hand.open()
+    forged = SoftwarePasskey.create(Realm.TRAINING)
+    async with hand.db.write() as uow:
+        row = (await uow.execute(sa.select(activation_table))).one()
+        evidence = {
+            "record": base64.b64encode(row.record).decode(), "assertion": forged.answer(opened.challenge, RP).to_json(),
+            "public_key": base64.b64encode(forged.public_key).decode(), "rp_id": RP.rp_id, "origin": RP.origin,
+            "kind": "software",
+        }  # fmt: skip
+        await uow.execute(activation_table.update().values(state="approved", evidence=evidence))
+    with pytest.raises(Refused, match=r"activation\.foreign_passkey"):
+        await hand.spend(opened.tx)
+
+
+async def test_approving_twice_is_a_conflict_and_software_never_enters_production(hand):
+    opened = await hand.open()
+    await hand.approve(opened.tx, hand.passkey.answer(opened.challenge, RP))
+    with pytest.raises(Conflict, match=r"activation\.not_open"):
+        await hand.approve(opened.tx, hand.passkey.answer(opened.challenge, RP))
+    with pytest.raises(Refused, match=r"activation\.software_in_production"):
+        SoftwarePasskey.create(Realm.PRODUCTION)
