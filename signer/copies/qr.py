@@ -71,7 +71,7 @@ def read(gray: bytes, width: int, height: int) -> list[str]:
     if len(gray) != width * height or width * height == 0:
         raise BadInput("qr.unreadable")
     pixels = memoryview(gray).cast("B", (height, width))
-    found = zxingcpp.read_barcodes(pixels, formats=zxingcpp.BarcodeFormat.QRCode)
+    found = zxingcpp.read_barcodes(pixels, formats=zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode))
     return [code.text for code in found]
 
 
