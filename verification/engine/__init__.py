@@ -1,0 +1,1 @@
+"""Pure judging: bytes in, facts out."""
