@@ -1,0 +1,1 @@
+"""Certificate authorities behind one small port."""

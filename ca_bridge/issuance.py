@@ -1,0 +1,100 @@
+"""Ceremony 2: *issue a certificate*; steps as in ``docs/flows/2-issue.md``."""
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from ca_bridge.authorities.embedded import Issuer, Profile, Subject, build_certificate, new_serial
+from ca_bridge.records import certificate_table
+from core.certificates import Certificate, verify_signature
+from core.clock import Clock
+from core.db import Database
+from core.errors import Broken, Refused
+from core.ids import random_bytes
+from core.signing import SigningKey
+from core.values import Digest, Realm
+
+__all__ = ["issue"]
+
+
+async def issue(
+    db: Database, clock: Clock, *, subject: Subject, key: SigningKey, profile: Profile, realm: Realm,
+    issuer: Issuer | None, base_url: str,
+) -> Certificate:  # fmt: skip
+    """A certificate for ``key``; self-signed when ``issuer`` is None. Raises ``ca.*``."""
+    # 1 check: an acceptable key, and possession of it proven over a fresh challenge
+    _require_good_key(key.spki)
+    await _prove_possession(key)
+    if issuer is not None and clock.now() >= issuer.certificate.not_after:
+        raise Refused("ca.issuer_expired")
+
+    # 2 persist the serial: a crash from here on leaves an order that can be explained, never an unknown certificate
+    serial = new_serial()
+    issuer_name = subject.common_name if issuer is None else issuer.certificate.subject
+    async with db.write() as uow:
+        await uow.execute(
+            certificate_table.insert().values(
+                serial=f"{serial:040x}", realm=realm, issuer=issuer_name, profile=profile, status="ordered",
+                ordered_at=clock.now(),
+            )
+        )  # fmt: skip
+
+    # 3 build and sign
+    der = await build_certificate(
+        serial=serial, subject=subject, spki=key.spki, profile=profile, realm=realm, issuer=issuer,
+        self_key=key if issuer is None else None, clock=clock, base_url=base_url,
+    )  # fmt: skip
+
+    # 4 verify against the order
+    made = Certificate.parse(der)
+    signer_key = key.spki if issuer is None else issuer.certificate.spki
+    _require_as_ordered(made, serial, key.spki, signer_key, issuer)
+
+    # 5 record and hand out
+    async with db.write() as uow:
+        done = await uow.execute(
+            certificate_table.update()
+            .where(certificate_table.c.serial == f"{serial:040x}", certificate_table.c.status == "ordered")
+            .values(status="good", der=der)
+        )
+    if done.rowcount != 1:
+        raise Broken("ca.not_as_ordered")
+    return made
+
+
+def _require_good_key(spki: bytes) -> None:
+    key = load_der_public_key(spki)
+    good = (isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in {"secp256r1", "secp384r1"}) or (
+        isinstance(key, rsa.RSAPublicKey) and key.key_size >= 2048
+    )
+    if not good:
+        raise Refused("ca.weak_key")
+
+
+async def _prove_possession(key: SigningKey) -> None:
+    challenge = b"dauso/possession/v1" + random_bytes(32)
+    if key.algorithm.digest is None:
+        raise Refused("ca.weak_key")
+    value = await key.sign(Digest.of(challenge, key.algorithm.digest))
+    try:
+        verify_signature(load_der_public_key(key.spki), value, challenge, key.algorithm)  # type: ignore[arg-type]
+    except InvalidSignature as error:
+        raise Refused("ca.no_possession") from error
+
+
+def _require_as_ordered(made: Certificate, serial: int, spki: bytes, signer_spki: bytes, issuer: Issuer | None) -> None:
+    parsed = made.parsed
+    try:
+        key = load_der_public_key(signer_spki)
+        algorithm = parsed.signature_hash_algorithm
+        assert algorithm is not None
+        if isinstance(key, ec.EllipticCurvePublicKey):
+            key.verify(parsed.signature, parsed.tbs_certificate_bytes, ec.ECDSA(algorithm))
+        else:
+            verify_signature(
+                key, parsed.signature, parsed.tbs_certificate_bytes, issuer.key.algorithm  # type: ignore[arg-type,union-attr]
+            )
+    except InvalidSignature as error:
+        raise Broken("ca.not_as_ordered") from error
+    if made.serial != serial or made.spki != spki or (issuer is not None and parsed.issuer != issuer.certificate.parsed.subject):
+        raise Broken("ca.not_as_ordered")

@@ -1,0 +1,50 @@
+"""Tables of issued certificates."""
+
+import datetime as dt
+
+import sqlalchemy as sa
+
+from core.db import UnitOfWork, UtcDateTime, metadata
+from core.errors import Conflict, NotFound
+
+__all__ = ["certificate_table", "revoke", "revoked"]
+
+certificate_table = sa.Table(
+    "issued_certificate",
+    metadata,
+    sa.Column("serial", sa.String(40), primary_key=True),
+    sa.Column("realm", sa.String(16), nullable=False),
+    sa.Column("issuer", sa.Text, nullable=False),
+    sa.Column("profile", sa.String(16), nullable=False),
+    sa.Column("der", sa.LargeBinary),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("ordered_at", UtcDateTime, nullable=False),
+    sa.Column("revoked_at", UtcDateTime),
+    sa.Column("reason", sa.Integer),
+    sa.CheckConstraint("status in ('ordered', 'good', 'revoked')", name="status"),
+)
+"""The serial stands here before anything is signed with it."""
+
+
+async def revoke(uow: UnitOfWork, serial: int, reason: int, at: dt.datetime) -> None:
+    """``good → revoked``; repeating it is harmless. Raises ``ca.no_such_certificate``."""
+    t = certificate_table.c
+    done = await uow.execute(
+        certificate_table.update()
+        .where(t.serial == f"{serial:040x}", t.status == "good")
+        .values(status="revoked", revoked_at=at, reason=reason)
+    )
+    if done.rowcount == 1:
+        return
+    row = (await uow.execute(sa.select(t.status).where(t.serial == f"{serial:040x}"))).first()
+    if row is None:
+        raise NotFound("ca.no_such_certificate")
+    if row.status != "revoked":
+        raise Conflict("ca.not_issued")
+
+
+async def revoked(uow: UnitOfWork, issuer: str) -> list[tuple[int, dt.datetime, int]]:
+    """(serial, time, reason) of an issuer, by serial."""
+    t = certificate_table.c
+    query = sa.select(t.serial, t.revoked_at, t.reason).where(t.issuer == issuer, t.status == "revoked").order_by(t.serial)
+    return [(int(row.serial, 16), row.revoked_at, row.reason) for row in await uow.execute(query)]
