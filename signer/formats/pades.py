@@ -24,8 +24,6 @@ from core.values import Digest, DigestAlgorithm, SignatureAlgorithm
 
 __all__ = ["Appearance", "PreparedSignature", "append_dss", "check", "embed", "prepare", "require_unchanged"]
 
-_HOLE = b"/Contents <"
-_RANGE = b"/ByteRange ["
 _RANGE_WIDTH = 60
 
 
@@ -77,13 +75,20 @@ class _Hole(generic.PdfObject):
 
     def __init__(self, size: int) -> None:
         self.size = size
+        self.at = -1
+        """Offset in the file, known once written; never searched for, since a name or reason may hold any text."""
 
     def write_to_stream(self, stream: Any, handler: Any = None, container_ref: Any = None) -> None:
+        self.at = stream.tell()
         stream.write(b"<" + b"0" * (2 * self.size) + b">")
 
 
 class _RangeHole(generic.PdfObject):
+    def __init__(self) -> None:
+        self.at = -1
+
     def write_to_stream(self, stream: Any, handler: Any = None, container_ref: Any = None) -> None:
+        self.at = stream.tell()
         stream.write(b"[" + b" " * (_RANGE_WIDTH - 2) + b"]")
 
 
@@ -120,8 +125,9 @@ def prepare(
         signature[name("/Reason")] = generic.pdf_string(reason)
     if docmdp is not None:
         _certify(writer, signature, docmdp)
-    signature[name("/ByteRange")] = _RangeHole()
-    signature[name("/Contents")] = _Hole(profile.size + timestamp_size)
+    range_hole, hole = _RangeHole(), _Hole(profile.size + timestamp_size)
+    signature[name("/ByteRange")] = range_hole
+    signature[name("/Contents")] = hole
     reference = writer.add_object(signature)
     if docmdp is not None:
         perms = generic.DictionaryObject({name("/DocMDP"): reference})
@@ -133,21 +139,22 @@ def prepare(
     writer.update_container(widget)
     out = io.BytesIO()
     writer.write(out)
-    return _measure(out.getvalue(), len(document), field, profile)
+    return _measure(out.getvalue(), hole, range_hole.at, field, profile)
 
 
 def _open(document: bytes, field: str) -> tuple[IncrementalPdfFileWriter, Any, bool]:
     try:
         writer = IncrementalPdfFileWriter(io.BytesIO(document))
-        form = writer.root.get("/AcroForm")
-        fields = [] if form is None else list(form["/Fields"])
+        # Only indexing follows references; ``get`` and iteration hand out the references themselves.
+        listed = writer.root["/AcroForm"]["/Fields"] if "/AcroForm" in writer.root else []
+        fields = [listed[i] for i in range(len(listed))]
         signed_before = any("/V" in f for f in fields)
-        permissions = writer.root.get("/Perms", {})
+        permissions = writer.root["/Perms"] if "/Perms" in writer.root else {}
         if "/DocMDP" in permissions:
-            level = permissions["/DocMDP"]["/Reference"][0]["/TransformParams"].get("/P", 2)
-            if int(level) == 1:
+            params = permissions["/DocMDP"]["/Reference"][0]["/TransformParams"]
+            if "/P" in params and int(params["/P"]) == 1:
                 raise Refused("pades.locked")
-        widget = next((f for f in fields if str(f.get("/T", "")) == field), None)
+        widget = next((f for f in fields if "/T" in f and str(f["/T"]) == field), None)
     except (PdfError, KeyError, TypeError, ValueError, AttributeError, IndexError, OSError) as error:
         raise BadInput("pades.unreadable") from error
     if widget is None:
@@ -210,13 +217,11 @@ def _image(writer: IncrementalPdfFileWriter, picture: Appearance, samples: bytes
     )
 
 
-def _measure(data: bytes, old: int, field: str, profile: CmsProfile) -> PreparedSignature:
+def _measure(data: bytes, hole: _Hole, at: int, field: str, profile: CmsProfile) -> PreparedSignature:
     """Fill the ByteRange in place and hash around the hole."""
-    start = data.index(_HOLE, old) + len(_HOLE) - 1
-    end = data.index(b">", start) + 1
+    start, end = hole.at, hole.at + 2 * hole.size + 2
     byte_range = (0, start, end, len(data) - end)
     text = b"[%d %d %d %d]" % byte_range
-    at = data.index(_RANGE, old) + len(_RANGE) - 1
     filled = bytearray(data)
     filled[at : at + _RANGE_WIDTH] = text + b" " * (_RANGE_WIDTH - len(text))
     document = bytes(filled)
