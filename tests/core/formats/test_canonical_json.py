@@ -15,7 +15,9 @@ def test_what_has_no_canonical_form_is_refused(value: object) -> None:
         encode(value)
 
 
-@pytest.mark.parametrize("data", [b'{"b":1,"a":2}', b'{"a": 1}', b'{"a":1,"a":1}', b"1.0", b"1e3", b'"\\u0061"', b"[1]\n", b""])
+@pytest.mark.parametrize(
+    "data", [b'{"b":1,"a":2}', b'{"a": 1}', b'{"a":1,"a":1}', b"1.0", b"1e3", b'"\\u0061"', b"[1]\n", b""]
+)
 def test_bytes_that_are_not_canonical_are_refused(data: bytes) -> None:
     with pytest.raises(ValueError):
         decode(data)
