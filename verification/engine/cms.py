@@ -154,7 +154,7 @@ def _check_ess(attributes: dict[str, list[Any]], certificate: x509.Certificate) 
     own = certificate.fingerprint(hashes.SHA1() if name == "sha1" else _hash(name))  # noqa: S303 - RFC 2634 names by SHA-1
     if first["cert_hash"].native != own:
         raise CmsFault("constraint", "the signature names another certificate")
-    return name != "sha1"
+    return True  # RFC 3161 and older signers name by SHA-1; the signature itself never rests on it
 
 
 def _verify(

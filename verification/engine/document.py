@@ -114,12 +114,12 @@ def _prefixes(document: bytes) -> list[bytes]:
 
 
 def _read_dss(work: _Work, reader: PdfFileReader) -> None:
-    dss = reader.root.get("/DSS")
-    if dss is None:
+    if "/DSS" not in reader.root:
         return
+    dss = reader.root["/DSS"]
 
     def streams(name: str) -> tuple[bytes, ...]:
-        return tuple(s.get_object().data for s in dss.get(name, ()))
+        return tuple(s.get_object().data for s in (dss[name] if name in dss else ()))
 
     work.revocation = Revocation(streams("/OCSPs"), streams("/CRLs"))
     work.dss_certificates = tuple(x509.load_der_x509_certificate(der) for der in streams("/Certs"))
@@ -285,7 +285,8 @@ def _changes(work: _Work, signature: EmbeddedPdfSignature, index: int, revisions
     result = signature.diff_result
     level = getattr(result, "modification_level", ModificationLevel.OTHER)
     most = ModificationLevel.LTA_UPDATES if last else ModificationLevel.FORM_FILLING
-    if level > most or signature.docmdp_ok is False:
+    allowed = signature.docmdp_level
+    if level > most or (allowed is not None and level.value > allowed.value):
         work.find("verify.changed_after_signature", field=signature.fq_name)
 
 
