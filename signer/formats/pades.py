@@ -124,7 +124,7 @@ def prepare(
     if reason:
         signature[name("/Reason")] = generic.pdf_string(reason)
     if docmdp is not None:
-        _certify(writer, signature, docmdp)
+        _certify(signature, docmdp)
     range_hole, hole = _RangeHole(), _Hole(profile.size + timestamp_size)
     signature[name("/ByteRange")] = range_hole
     signature[name("/Contents")] = hole
@@ -149,11 +149,13 @@ def _open(document: bytes, field: str) -> tuple[IncrementalPdfFileWriter, Any, b
         listed = writer.root["/AcroForm"]["/Fields"] if "/AcroForm" in writer.root else []
         fields = [listed[i] for i in range(len(listed))]
         signed_before = any("/V" in f for f in fields)
-        permissions = writer.root["/Perms"] if "/Perms" in writer.root else {}
+        permissions = writer.root["/Perms"] if "/Perms" in writer.root else {}  # noqa: SIM401
         if "/DocMDP" in permissions:
             params = permissions["/DocMDP"]["/Reference"][0]["/TransformParams"]
             if "/P" in params and int(params["/P"]) == 1:
                 raise Refused("pades.locked")
+        if any("/V" in f and "/Lock" in f and _locks(f["/Lock"], field) for f in fields):
+            raise Refused("pades.locked")
         widget = next((f for f in fields if "/T" in f and str(f["/T"]) == field), None)
     except (PdfError, KeyError, TypeError, ValueError, AttributeError, IndexError, OSError) as error:
         raise BadInput("pades.unreadable") from error
@@ -164,7 +166,16 @@ def _open(document: bytes, field: str) -> tuple[IncrementalPdfFileWriter, Any, b
     return writer, widget, signed_before
 
 
-def _certify(writer: IncrementalPdfFileWriter, signature: generic.DictionaryObject, level: int) -> None:
+def _locks(lock: Any, field: str) -> bool:
+    """Whether a signed field's lock covers ``field`` (ISO 32000-2 table 236)."""
+    if "/P" in lock and int(lock["/P"]) == 1:
+        return True
+    named = [str(lock["/Fields"][i]) for i in range(len(lock["/Fields"]))] if "/Fields" in lock else []
+    action = str(lock["/Action"])
+    return action == "/All" or (action == "/Include") == (field in named)
+
+
+def _certify(signature: generic.DictionaryObject, level: int) -> None:
     """DocMDP transform (ISO 32000-2 §12.8.2.2)."""
     params = generic.DictionaryObject(
         {name("/Type"): name("/TransformParams"), name("/P"): generic.NumberObject(level), name("/V"): name("/1.2")}
@@ -287,7 +298,10 @@ def check(document: bytes, prepared: PreparedSignature, certificate: bytes) -> N
 
 def append_dss(document: bytes, *, certificates: list[bytes], ocsps: list[bytes], crls: list[bytes]) -> bytes:
     """Validation data as one incremental update: ``/DSS`` without ``/VRI`` (EN 319 142-1 §5.4.2)."""
-    writer = IncrementalPdfFileWriter(io.BytesIO(document))
+    try:
+        writer = IncrementalPdfFileWriter(io.BytesIO(document))
+    except (PdfError, KeyError, TypeError, ValueError, AttributeError, IndexError, OSError) as error:
+        raise BadInput("pades.unreadable") from error
 
     def streams(items: list[bytes]) -> generic.ArrayObject:
         unique = list(dict.fromkeys(items))
@@ -308,5 +322,3 @@ def append_dss(document: bytes, *, certificates: list[bytes], ocsps: list[bytes]
     out = io.BytesIO()
     writer.write(out)
     return out.getvalue()
-
-

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
 from pyhanko.pdf_utils.reader import PdfFileReader
-from pyhanko.sign.fields import SigFieldSpec, append_signature_field
+from pyhanko.sign.fields import FieldMDPAction, FieldMDPSpec, SigFieldSpec, append_signature_field
 from pyhanko.sign.validation import async_validate_pdf_signature
 from pyhanko_certvalidator import ValidationContext
 
@@ -39,7 +39,15 @@ class Signer:
             self.key = rsa.generate_private_key(65537, 2048)
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "UBND phường Thử")])
         usage = dict.fromkeys(
-            "key_encipherment data_encipherment key_agreement key_cert_sign crl_sign encipher_only decipher_only".split(),
+            (
+                "key_encipherment",
+                "data_encipherment",
+                "key_agreement",
+                "key_cert_sign",
+                "crl_sign",
+                "encipher_only",
+                "decipher_only",
+            ),
             False,
         )
         builder = x509.CertificateBuilder().subject_name(subject).issuer_name(subject)
@@ -100,7 +108,8 @@ async def test_pyhanko_and_openssl_accept_every_algorithm(blank: bytes, algorith
     signed = pades.embed(prepared, cms)
     pades.check(signed, prepared, signer.der)
     status = await judge(signed, 0, signer)
-    assert status.bottom_line and status.trusted
+    assert status.bottom_line
+    assert status.trusted
     _, start, end, _ = prepared.byte_range
     (tmp_path / "cms").write_bytes(cms)
     (tmp_path / "content").write_bytes(signed[:start] + signed[end:])
@@ -117,7 +126,9 @@ async def test_a_certification_and_a_second_signature_with_validation_data_both_
     second = p256.prepare(one, "B", appearance=picture)
     two = pades.embed(second, p256.cms(second))
     done = pades.append_dss(two, certificates=[p256.der], ocsps=[], crls=[])
-    assert done.startswith(two) and two.startswith(one) and one.startswith(blank)
+    assert done.startswith(two)
+    assert two.startswith(one)
+    assert one.startswith(blank)
     for index in (0, 1):
         assert (await judge(done, index, p256)).bottom_line
     (tmp_path / "a.pdf").write_bytes(done)
@@ -165,3 +176,29 @@ def test_unusable_input_is_refused_with_its_own_code(blank: bytes, p256: Signer)
         p256.prepare(b"not a pdf")
     with pytest.raises(Broken, match=r"pades\.too_big"):
         pades.embed(plain, bytes(20_000))
+    with pytest.raises(BadInput, match=r"pades\.unreadable"):
+        pades.append_dss(b"not a pdf", certificates=[], ocsps=[], crls=[])
+
+
+@pytest.mark.parametrize(
+    ("lock", "refused"),
+    [
+        (FieldMDPSpec(FieldMDPAction.ALL), True),
+        (FieldMDPSpec(FieldMDPAction.INCLUDE, ["B"]), True),
+        (FieldMDPSpec(FieldMDPAction.INCLUDE, ["A"]), False),
+        (FieldMDPSpec(FieldMDPAction.EXCLUDE, ["B"]), False),
+        (FieldMDPSpec(FieldMDPAction.EXCLUDE, ["A"]), True),
+    ],
+)
+def test_a_signed_fields_lock_is_obeyed(blank: bytes, p256: Signer, lock: FieldMDPSpec, refused: bool) -> None:
+    out = io.BytesIO(blank)
+    writer = IncrementalPdfFileWriter(out)
+    append_signature_field(writer, SigFieldSpec("L", box=(50, 300, 250, 400), field_mdp_spec=lock))
+    writer.write_in_place()
+    prepared = p256.prepare(out.getvalue(), "L")
+    signed = pades.embed(prepared, p256.cms(prepared))
+    if refused:
+        with pytest.raises(Refused, match=r"pades\.locked"):
+            p256.prepare(signed, "B")
+    else:
+        assert p256.prepare(signed, "B").field == "B"
