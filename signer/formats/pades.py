@@ -139,7 +139,7 @@ def prepare(
     writer.update_container(widget)
     out = io.BytesIO()
     writer.write(out)
-    return _measure(out.getvalue(), hole, range_hole.at, field, profile)
+    return _measure(out, hole, range_hole.at, field, profile)
 
 
 def _open(document: bytes, field: str) -> tuple[IncrementalPdfFileWriter, Any, bool]:
@@ -228,14 +228,14 @@ def _image(writer: IncrementalPdfFileWriter, picture: Appearance, samples: bytes
     )
 
 
-def _measure(data: bytes, hole: _Hole, at: int, field: str, profile: CmsProfile) -> PreparedSignature:
+def _measure(out: io.BytesIO, hole: _Hole, at: int, field: str, profile: CmsProfile) -> PreparedSignature:
     """Fill the ByteRange in place and hash around the hole."""
     start, end = hole.at, hole.at + 2 * hole.size + 2
-    byte_range = (0, start, end, len(data) - end)
+    byte_range = (0, start, end, out.getbuffer().nbytes - end)
     text = b"[%d %d %d %d]" % byte_range
-    filled = bytearray(data)
-    filled[at : at + _RANGE_WIDTH] = text + b" " * (_RANGE_WIDTH - len(text))
-    document = bytes(filled)
+    out.seek(at)
+    out.write(text.ljust(_RANGE_WIDTH))
+    document = out.getvalue()  # the buffer itself, no copy: documents may have 200 MB
     digest = _hash_around(document, byte_range, profile.digest)
     attributes = profile.signed_attributes(digest)
     return PreparedSignature(
@@ -267,9 +267,8 @@ def embed(prepared: PreparedSignature, cms: bytes) -> bytes:
     digits = cms.hex().encode()
     if len(digits) > room:
         raise Broken("pades.too_big", need=len(cms), room=room // 2)
-    document = bytearray(prepared.document)
-    document[start + 1 : start + 1 + len(digits)] = digits
-    return bytes(document)
+    view = memoryview(prepared.document)
+    return b"".join((view[: start + 1], digits, view[start + 1 + len(digits) :]))
 
 
 def check(document: bytes, prepared: PreparedSignature, certificate: bytes) -> None:
