@@ -39,7 +39,9 @@ def cert(name, issuer, *, kind="ec", ca=False, tsa=False, start=NOW - 100 * DAY,
 
     issuer_key = key(issuer) if issuer != name else key(name, kind)
     builder = (
-        x509.CertificateBuilder(dn(issuer), dn(name), key(name, kind).public_key(), x509.random_serial_number(), start, end)
+        x509.CertificateBuilder(
+            dn(issuer), dn(name), key(name, kind).public_key(), x509.random_serial_number(), start, end
+        )
         .add_extension(x509.BasicConstraints(ca, None), True)
         .add_extension(x509.KeyUsage(not ca, not ca, False, False, False, ca, ca, False, False), True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key(name, kind).public_key()), False)
@@ -82,9 +84,7 @@ def crl(*revoked, issuer="Root", at=NOW):
         x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]), at - DAY, at + 30 * DAY
     )
     for c, when in revoked:
-        builder = builder.add_revoked_certificate(
-            x509.RevokedCertificateBuilder(c.serial_number, when).build()
-        )
+        builder = builder.add_revoked_certificate(x509.RevokedCertificateBuilder(c.serial_number, when).build())
     return builder.sign(key(issuer), hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
 

@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 __all__ = ["CmsFault", "Signed", "open_cms", "open_token"]
 
@@ -22,7 +23,7 @@ _HASHES: dict[str, type[hashes.HashAlgorithm]] = {
 _TST_INFO, _DATA = "tst_info", "data"
 
 
-class CmsFault(ValueError):
+class CmsFault(ValueError):  # noqa: N818 - says what it is
     """``kind`` is format, hash, crypto, constraint or algorithm."""
 
     def __init__(self, kind: str, detail: str) -> None:
@@ -87,7 +88,7 @@ def open_token(der: bytes, stamped: bytes) -> tuple[Signed, dt.datetime]:
     if not signed.ess:
         raise CmsFault("constraint", "the time-stamp does not name its certificate")
     usage = signed.certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
-    if list(usage.value) != [x509.ExtendedKeyUsageOID.TIME_STAMPING]:
+    if list(usage.value) != [ExtendedKeyUsageOID.TIME_STAMPING]:
         raise CmsFault("constraint", "the certificate is not for time-stamps alone")
     return signed, info["gen_time"].native
 
@@ -124,7 +125,9 @@ def _one(attributes: dict[str, list[Any]], name: str) -> Any:
 
 
 def _certificates(data: Any, signer: Any) -> tuple[x509.Certificate, tuple[x509.Certificate, ...]]:
-    sid, mine, others = signer["sid"], [], []
+    sid = signer["sid"]
+    mine: list[x509.Certificate] = []
+    others: list[x509.Certificate] = []
     for choice in data["certificates"] or ():
         if choice.name != "certificate":
             continue

@@ -100,7 +100,8 @@ def _read(work: _Work, signatures: list[SignatureReport], prefixes: list[bytes])
 
 def _prefixes(document: bytes) -> list[bytes]:
     """Digests at each ``%%EOF`` with its line end, oldest first, bounded."""
-    digests, done, start, hasher = [], 0, 0, hashlib.sha256()
+    digests: list[bytes] = []
+    done, start, hasher = 0, 0, hashlib.sha256()
     while len(digests) < LIMITS["verify.revisions"] and (start := document.find(b"%%EOF", done)) >= 0:
         end = start + 5
         if document[end : end + 2] == b"\r\n":
@@ -119,10 +120,15 @@ def _read_dss(work: _Work, reader: PdfFileReader) -> None:
     dss = reader.root["/DSS"]
 
     def streams(name: str) -> tuple[bytes, ...]:
-        return tuple(s.get_object().data for s in (dss[name] if name in dss else ()))
+        return tuple(s.get_object().data for s in (dss[name] if name in dss else ()))  # noqa: SIM401 - get() leaves references unresolved
 
     work.revocation = Revocation(streams("/OCSPs"), streams("/CRLs"))
     work.dss_certificates = tuple(x509.load_der_x509_certificate(der) for der in streams("/Certs"))
+
+
+def _field(signature: EmbeddedPdfSignature) -> str:
+    """A plain string: pyHanko's own kind drags its whole reader along."""
+    return str(signature.fq_name)
 
 
 def _covered(document: bytes, signature: EmbeddedPdfSignature) -> list[bytes]:
@@ -156,7 +162,7 @@ def _timestamp(work: _Work, field: str, signed: Signed) -> tuple[dt.datetime | N
 
 
 def _signature(work: _Work, signature: EmbeddedPdfSignature, *, first: bool) -> SignatureReport:
-    field = signature.fq_name
+    field = _field(signature)
     try:
         signed = open_cms(signature.pkcs7_content, _covered(work.document, signature))
     except CmsFault as fault:
@@ -172,13 +178,13 @@ def _signature(work: _Work, signature: EmbeddedPdfSignature, *, first: bool) -> 
     sub = _judge_certificate(work, field, signed.certificate, path, moment)
     if field == "Certifier" and (not first or signature.docmdp_level is None):
         work.find("verify.wrong_order", field=field)
-        sub = sub or SubIndication.SIG_CONSTRAINTS_FAILURE
+        sub = SubIndication.SIG_CONSTRAINTS_FAILURE if sub is None else sub
     if sub is None and any(f.severity == "error" for f in work.findings[before:]):
         sub = SubIndication.SIG_CONSTRAINTS_FAILURE
     return _report(signature, signed, proven if stamped else None, path, sub, work)
 
 
-def _judge_certificate(
+def _judge_certificate(  # noqa: PLR0911 - one return a sub-indication
     work: _Work, field: str, certificate: x509.Certificate, path: Path | None, moment: dt.datetime
 ) -> SubIndication | None:
     if path is None:
@@ -229,19 +235,20 @@ def _report(
     certificate = signed.certificate
     pades = str(signature.sig_object.get("/SubFilter")) == "/ETSI.CAdES.detached"
     level = "B-B" if proven is None else "B-LT" if work.revocation.ocsps or work.revocation.crls else "B-T"
-    claimed = signed.claimed or signature.self_reported_timestamp
+    claimed: dt.datetime | None = signed.claimed or signature.self_reported_timestamp
+    shown = proven or claimed
     issuer = certificate.issuer if path is None else path.certificates[1].subject
     return SignatureReport(
-        field=signature.fq_name,
+        field=_field(signature),
         signer=_name(certificate.subject),
         level=f"{'PAdES' if pades else 'CMS'}-{level}",
         indication=_indication(sub),
         sub_indication=sub,
-        signed_at=None if (proven or claimed) is None else (proven or claimed).isoformat(),
+        signed_at=None if shown is None else shown.isoformat(),
         timestamp=None if proven is None else proven.isoformat(),
         intact=True,
         trusted=path is not None,
-        role=_ROLES.get(signature.fq_name, "other"),
+        role=_ROLES.get(_field(signature), "other"),
         issuing_ca=_name(issuer),
         managing_unit=_name(issuer),
         signing_time=None if claimed is None else claimed.isoformat(),
@@ -274,20 +281,20 @@ def _document_timestamp(work: _Work, signature: EmbeddedPdfSignature) -> None:
     try:
         open_token(signature.pkcs7_content.rstrip(b"\x00"), b"".join(_covered(work.document, signature)))
     except (CmsFault, ValueError, x509.ExtensionNotFound) as error:
-        work.find("verify.timestamp_wrong", field=signature.fq_name, detail=str(error))
+        work.find("verify.timestamp_wrong", field=_field(signature), detail=str(error))
 
 
 def _changes(work: _Work, signature: EmbeddedPdfSignature, index: int, revisions: Revisions, *, last: bool) -> None:
     """What came after this signature: after the last one only validation data and document time-stamps."""
     if index == len(revisions.ends) - 1:
         return
-    signature.compute_integrity_info()
+    signature.compute_integrity_info()  # type: ignore[no-untyped-call]
     result = signature.diff_result
     level = getattr(result, "modification_level", ModificationLevel.OTHER)
     most = ModificationLevel.LTA_UPDATES if last else ModificationLevel.FORM_FILLING
     allowed = signature.docmdp_level
     if level > most or (allowed is not None and level.value > allowed.value):
-        work.find("verify.changed_after_signature", field=signature.fq_name)
+        work.find("verify.changed_after_signature", field=_field(signature))
 
 
 def _replaced_streams(work: _Work, reader: PdfFileReader, signed: int) -> None:

@@ -9,6 +9,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509 import ocsp
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from verification.policy import TrustAnchor
 
@@ -139,7 +140,7 @@ def _responder(response: ocsp.OCSPResponse, issuer: x509.Certificate) -> x509.Ce
             continue
         made = response.produced_at_utc
         dated = candidate.not_valid_before_utc <= made <= candidate.not_valid_after_utc
-        if x509.ExtendedKeyUsageOID.OCSP_SIGNING in usage and dated:
+        if ExtendedKeyUsageOID.OCSP_SIGNING in usage and dated:
             return candidate
     return None
 

@@ -14,7 +14,7 @@ __all__ = ["NotAccounted", "Revisions", "check_byte_range", "read_revisions"]
 _TRAILER = re.compile(rb"(?<=[\r\n])startxref[ \t]*[\r\n]+[ \t]*(\d{1,12})[ \t]*[\r\n]+%%EOF(?:\r\n|\n|\r|\Z)")
 
 
-class NotAccounted(ValueError):
+class NotAccounted(ValueError):  # noqa: N818 - says what it is
     """Bytes that no revision or signature accounts for; the text says which."""
 
 
