@@ -131,6 +131,14 @@ def _update(data, change):
     return out.getvalue()
 
 
+def _hide_object(data):
+    """An unlisted object between the last listed one and its xref, with the pointer moved along."""
+    xref = data.rindex(b"\nxref") + 1
+    orphan = b"99 0 obj\n<< /A 1 >>\nendobj\n"
+    tail = data[xref:].replace(b"startxref\n%d" % xref, b"startxref\n%d" % (xref + len(orphan)))
+    return data[:xref] + orphan + tail
+
+
 def _swap_contents(writer):
     page = writer.root["/Pages"]["/Kids"][0].get_object()
     page["/Contents"] = writer.add_object(generic.StreamObject(stream_data=b"1 0 0 rg 0 0 9 9 re f"))
@@ -150,6 +158,7 @@ def _replace_stream(writer):
         lambda d: d + b"\n",
         lambda d: d + b"99 0 obj\n<< /A 1 >>\nendobj\n",
         lambda d: d + b"99 0 obj\n<< /A 1 >>\nendobj\n" + d[d.rindex(b"startxref") :],
+        _hide_object,
         lambda d: b"\n" + d,
         lambda d: _update(d, _swap_contents),
         lambda d: _update(d, _replace_stream),
@@ -205,3 +214,22 @@ async def test_a_certificate_expired_at_the_proven_time_is_invalid():
 async def test_an_unsigned_paper_is_unknown():
     assert (await check(paper.blank())).verdict is Verdict.UNKNOWN
     assert (await check(b"hello")).verdict is Verdict.UNKNOWN
+
+
+async def test_a_hidden_object_after_the_last_signature_is_found_for_what_it_is(good):
+    report = await check(_hide_object(good))
+    assert "verify.bytes_unaccounted" in codes(report)
+
+
+async def test_every_finding_has_a_sentence(good):
+    for report in (await check(good), await check(good + b"x"), await check(b"hello")):
+        assert all(f.text("vi") != f.code and f.text("en") != f.code for f in report.findings)
+        assert set(report.to_json()) == {
+            "file",
+            "verdict",
+            "realm",
+            "sentence",
+            "sentence_en",
+            "signatures",
+            "findings",
+        }

@@ -16,7 +16,7 @@ from pyhanko.sign.validation.pdf_embedded import EmbeddedPdfSignature
 from core.limits import LIMITS
 from verification.engine.cms import CmsFault, Signed, open_cms, open_token
 from verification.engine.paths import Path, Revocation, find_path, revocation_of
-from verification.engine.revisions import NotAccounted, Revisions, check_byte_range, read_revisions
+from verification.engine.revisions import NotAccounted, Revisions, check_byte_range, check_objects, read_revisions
 from verification.policy import TrustAnchor
 from verification.report import Finding, Indication, SignatureReport, SubIndication
 
@@ -93,6 +93,8 @@ def _read(work: _Work, signatures: list[SignatureReport], prefixes: list[bytes])
             signatures.append(_signature(work, signature, first=position == 0))
         last = all(str(s.sig_object.get("/Type", "/Sig")) == "/DocTimeStamp" for s in ordered[position + 1 :])
         _changes(work, signature, index, revisions, last=last)
+        if position == len(ordered) - 1:
+            _account_for_tail(work, reader, revisions, index)
     if ordered:
         _replaced_streams(work, reader, ordered[0].signed_revision)
     _fields(work, signatures)
@@ -166,16 +168,16 @@ def _signature(work: _Work, signature: EmbeddedPdfSignature, *, first: bool) -> 
     try:
         signed = open_cms(signature.pkcs7_content, _covered(work.document, signature))
     except CmsFault as fault:
-        code, sub = _FAULTS[fault.kind]
+        code, why = _FAULTS[fault.kind]
         work.find(code, field=field, detail=str(fault))
-        return _failed(field, sub)
+        return _failed(field, why)
     if not signed.ess:
         work.find("verify.certificate_not_named", "warning", field=field)
     before = len(work.findings)
     proven, stamped = _timestamp(work, field, signed)
     moment = proven or work.at
     path = find_path(signed.certificate, (*signed.others, *work.dss_certificates), work.anchors, moment)
-    sub = _judge_certificate(work, field, signed.certificate, path, moment)
+    sub: SubIndication | None = _judge_certificate(work, field, signed.certificate, path, moment)
     if field == "Certifier" and (not first or signature.docmdp_level is None):
         work.find("verify.wrong_order", field=field)
         sub = SubIndication.SIG_CONSTRAINTS_FAILURE if sub is None else sub
@@ -295,6 +297,17 @@ def _changes(work: _Work, signature: EmbeddedPdfSignature, index: int, revisions
     allowed = signature.docmdp_level
     if level > most or (allowed is not None and level.value > allowed.value):
         work.find("verify.changed_after_signature", field=_field(signature))
+
+
+def _account_for_tail(work: _Work, reader: PdfFileReader, revisions: Revisions, index: int) -> None:
+    """Revisions after the last signature hold their listed objects and no byte more. Raises ``NotAccounted``."""
+    xrefs = reader.xrefs
+    skipped = xrefs.total_revisions - len(revisions.ends)
+    for number in range(index + 1, len(revisions.ends)):
+        revision = number + skipped
+        places = {xrefs.get_historical_ref(r, revision) for r in xrefs.explicit_refs_in_revision(revision)}
+        places.add(xrefs.get_startxref_for_revision(revision))
+        check_objects(work.document, revisions.ends[number - 1], [p for p in places if isinstance(p, int)])
 
 
 def _replaced_streams(work: _Work, reader: PdfFileReader, signed: int) -> None:
