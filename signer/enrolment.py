@@ -1,0 +1,142 @@
+"""How keys come to their owners: service keys of a realm, seal keys of agencies, signing keys of people.
+
+Every certificate is issued over a proof of possession, and recorded only after a signature proved that it belongs to
+its key. In realm training a person also gets a software passkey; in production enrolment of a real one is the phone
+pages' business, and a person without one cannot approve anything.
+"""
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ca_bridge.authorities.embedded import Issuer, Subject
+from ca_bridge.issuance import issue
+from core.certificates import Certificate
+from core.clock import VIETNAM, Clock
+from core.db import Database
+from core.directory.model import Agency, Person, Role
+from core.directory.records import Directory
+from core.errors import Conflict
+from core.ids import new_id
+from core.values import Realm, Regime, SignatureAlgorithm
+from signer.activation import redeem
+from signer.activation.passkeys import SoftwarePasskey
+from signer.copies.register import Register
+from signer.copies.wording import Wording
+from signer.credentials import Credential, Credentials
+from signer.keystores.model import KeyPurpose, KeyStore, StoredKey
+
+__all__ = ["SERVICE", "Enrolment", "issuer_of"]
+
+SERVICE = ("root", "issuing", "tsa", "ocsp")
+P256 = SignatureAlgorithm.ECDSA_P256_SHA256
+_PURPOSE = {"root": KeyPurpose.CA, "issuing": KeyPurpose.CA, "tsa": KeyPurpose.TSA, "ocsp": KeyPurpose.OCSP}
+_NAMES = {
+    "root": "Chứng thư gốc nhúng", "issuing": "Cơ quan cấp chứng thư nhúng", "tsa": "Dấu thời gian nhúng",
+    "ocsp": "Trả lời trạng thái chứng thư",
+}  # fmt: skip
+
+
+def issuer_of(credential: Credential, store: KeyStore, event_id: str = "ca") -> Issuer:
+    """A CA credential as the bridge wants it."""
+    assert credential.certificate is not None
+    return Issuer(
+        certificate=Certificate.parse(credential.certificate),
+        key=StoredKey(store, credential.key, credential.purpose, event_id),
+        slug=credential.owner,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enrolment:
+    """Makes owners with their keys."""
+
+    db: Database
+    clock: Clock
+    store: KeyStore
+    realm: Realm
+    directory: Directory
+    register: Register
+    credentials: Credentials
+    base_url: str
+    organisation: str
+    keep_passkey: Callable[[str, bytes], None]
+    """(person id, dump): where the training hand finds its software passkeys."""
+
+    async def service_keys(self) -> Credential:
+        """Root, issuing, TSA, OCSP, log: once a realm; returns the root. Raises ``home.exists``."""
+        async with self.db.read() as uow:
+            if await self.credentials.all(uow, KeyPurpose.CA):
+                raise Conflict("home.exists")
+        made: dict[str, Credential] = {}
+        for owner in SERVICE:
+            issuer = {"root": None, "issuing": made.get("root")}.get(owner, made.get("issuing"))
+            made[owner] = await self._certified(
+                owner, _PURPOSE[owner], owner, Subject(common_name=_NAMES[owner], organisation=self.organisation), issuer
+            )
+        await self._raw("log", KeyPurpose.LOG, SignatureAlgorithm.ED25519)
+        return made["root"]
+
+    async def _raw(self, owner: str, purpose: KeyPurpose, algorithm: SignatureAlgorithm) -> Credential:
+        ref = await self.store.create(f"{purpose}-{new_id(self.clock)}", purpose, algorithm)
+        async with self.db.write() as uow:
+            return await self.credentials.add(
+                uow, realm=self.realm, purpose=purpose, owner=owner, key=ref, certificate=None
+            )
+
+    async def _certified(
+        self, owner: str, purpose: KeyPurpose, profile: str, subject: Subject, issuer: Credential | None
+    ) -> Credential:
+        ref = await self.store.create(f"{purpose}-{new_id(self.clock)}", purpose, P256)
+        certificate = await issue(
+            self.db, self.clock, subject=subject, key=StoredKey(self.store, ref, purpose, "enrolment"), profile=profile,
+            realm=self.realm, issuer=None if issuer is None else issuer_of(issuer, self.store), base_url=self.base_url,
+        )  # fmt: skip
+        chain = () if issuer is None or issuer.certificate is None else (issuer.certificate, *issuer.chain)
+        async with self.db.write() as uow:
+            return await self.credentials.add(
+                uow, realm=self.realm, purpose=purpose, owner=owner, key=ref, certificate=certificate.der, chain=chain
+            )
+
+    async def agency(self, *, code: str, name: str, parent: str, wording: dict[str, object] | None = None) -> Agency:
+        """An agency with its seal key and certificate, QR-seal key and this year's book."""
+        words = Wording.of(wording or {})
+        async with self.db.write() as uow:
+            agency = await self.directory.add_agency(
+                uow, realm=self.realm, code=code, name=name, parent=parent, wording=wording
+            )
+            year = self.clock.now().astimezone(VIETNAM).year
+            await self.register.open_book(uow, agency, words.book_kind, year)
+            issuing = await self.credentials.of(uow, "issuing", KeyPurpose.CA)
+        await self._certified(agency.id, KeyPurpose.SEAL, "seal", Subject(common_name=name, organisation=name), issuing)
+        await self._raw(agency.id, KeyPurpose.QR, P256)
+        return agency
+
+    async def person(
+        self, *, agency: str, name: str, role: Role, number: str, capacity: str, dated: dt.datetime,
+        valid_to: dt.datetime | None, scope: frozenset[Regime],
+    ) -> Person:  # fmt: skip
+        """A person with a role; a certifier gets a signing key and certificate."""
+        async with self.db.write() as uow:
+            where = await self.directory.agency(uow, agency)
+            person = await self.directory.add_person(uow, where, name)
+            await self.directory.authorise(
+                uow, person, role, capacity=capacity, number=number, dated=dated, valid_from=self.clock.now(),
+                valid_to=valid_to, scope=scope,
+            )  # fmt: skip
+            issuing = await self.credentials.of(uow, "issuing", KeyPurpose.CA)
+        if role is Role.CERTIFIER:
+            subject = Subject(common_name=name, organisation=where.name)
+            await self._certified(person.id, KeyPurpose.DOCUMENT, "official", subject, issuing)
+        if self.realm is Realm.TRAINING:
+            await self._software_passkey(person)
+        return person
+
+    async def _software_passkey(self, person: Person) -> None:
+        passkey = SoftwarePasskey.create(self.realm)
+        self.keep_passkey(person.id, passkey.dump())
+        async with self.db.write() as uow:
+            await redeem.enrol_passkey(
+                uow, self.clock, person_id=person.id, realm=self.realm, credential_id=passkey.credential_id,
+                public_key=passkey.public_key, kind=passkey.kind,
+            )  # fmt: skip
