@@ -1,0 +1,67 @@
+"""The walls around a child: resource limits, Landlock, seccomp. Each is put up if the kernel has it."""
+
+import ctypes
+import os
+import resource
+import signal
+from typing import Any
+
+__all__ = ["features", "put_up"]
+
+_DENIED = (
+    "socket", "socketpair", "connect", "bind", "listen", "accept", "accept4", "fork", "vfork", "clone", "clone3", "execve",
+    "execveat", "ptrace", "kill", "tkill", "pidfd_open", "process_vm_readv", "process_vm_writev", "mount", "unshare",
+    "setns", "bpf", "perf_event_open", "io_uring_setup", "keyctl", "add_key", "userfaultfd", "open_by_handle_at",
+)  # fmt: skip
+
+
+def features() -> dict[str, bool]:
+    """Which walls can be put up here."""
+    return {"limits": True, "landlock": _landlock_version() > 0, "seccomp": _seccomp() is not None}
+
+
+def _seccomp() -> Any:
+    try:
+        import pyseccomp  # noqa: PLC0415  (needs libseccomp2, which may be absent)
+    except (ImportError, RuntimeError, OSError):
+        return None
+    return pyseccomp
+
+
+def _landlock_version() -> int:
+    try:
+        import landlock  # noqa: PLC0415
+
+        return int(landlock.landlock_abi_version())
+    except (OSError, ImportError):
+        return 0
+
+
+def put_up(folder: str, limits: dict[str, int]) -> None:
+    """Called in the child, once; there is no way back."""
+    os.setsid()
+    signal.setitimer(signal.ITIMER_REAL, limits["wall"])  # SIGALRM's default ends the process
+    for what, value in (
+        (resource.RLIMIT_AS, limits["memory"]), (resource.RLIMIT_CPU, limits["cpu"]), (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, 1 << 30), (resource.RLIMIT_NOFILE, 64), (resource.RLIMIT_NPROC, 0),
+    ):  # fmt: skip
+        resource.setrlimit(what, (value, value))
+    ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
+    ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE off: nobody reads our memory through /proc
+    seccomp = _seccomp()  # imported before files are out of reach
+    if _landlock_version() > 0:
+        import landlock  # noqa: PLC0415
+
+        rules = landlock.Ruleset()
+        rules.allow(folder)
+        rules.apply()
+    if seccomp is not None:
+        import errno  # noqa: PLC0415
+
+        wall = seccomp.SyscallFilter(seccomp.ALLOW)
+        for name in _DENIED:
+            try:
+                wall.add_rule(seccomp.ERRNO(errno.EPERM), name)
+            except (OSError, RuntimeError, ValueError):
+                continue  # a system call this libseccomp does not know
+        wall.load()
