@@ -28,7 +28,7 @@ from core.certificates import Certificate
 from core.clock import Clock, SystemClock
 from core.db import Database
 from core.directory.records import Directory
-from core.errors import Broken, NotFound
+from core.errors import Broken, NotFound, Refused
 from core.formats.note import NoteKey
 from core.objects import Documents
 from core.sandbox import Sandbox
@@ -47,10 +47,11 @@ from signer.enrolment import Enrolment
 from signer.keystores.model import KeyPurpose, KeyStore, StoredKey
 from signer.keystores.software import SoftwareKeyStore, make_key_file
 
-__all__ = ["Service", "configure_logs", "create_home", "examine", "is_home", "make_sandbox", "open_service"]
+__all__ = ["Service", "configure_logs", "create_home", "demo_needs_training", "examine", "is_home", "make_sandbox", "open_service"]
 
 RP = RelyingParty("sign.localhost", "http://sign.localhost:8001")
-_PRELOAD = ("signer.copies.intake.work:warm", "signer.copies.readback:warm", "verification.worker:warm")
+_PRELOAD = ("signer.copies.intake.work:warm", "signer.copies.readback:warm", "signer.copies.scanread:warm",
+            "verification.worker:warm")  # fmt: skip
 
 
 def configure_logs() -> None:
@@ -111,6 +112,11 @@ class SignerParts:
     store: KeyStore
     copies: CopyDesk
     enrolment: Enrolment
+
+
+def demo_needs_training() -> Refused:
+    """The refusal to make practice papers in a real home."""
+    return Refused("home.not_training")
 
 
 def is_home(home: Path) -> bool:

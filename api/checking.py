@@ -12,9 +12,11 @@ from api import bootstrap
 from api.roles import ProcessRole
 from core.clock import Clock, SystemClock
 from core.errors import BadInput
+from core.formats import cose, qr_seal
 from core.sandbox import Sandbox
 from core.settings import Settings
 from core.values import Realm
+from signer.copies import scanread
 from verification import pictures
 from verification.facts import CopyRegister
 from verification.policy import Policy, TrustAnchor
@@ -32,6 +34,7 @@ class Checker:
     sandbox: Sandbox
     anchors: tuple[TrustAnchor, ...]
     register: CopyRegister | None
+    host: str
 
     @classmethod
     @asynccontextmanager
@@ -47,15 +50,25 @@ class Checker:
                 register, clock, sandbox = service.facts, service.clock, service.sandbox
             else:
                 sandbox = await stack.enter_async_context(bootstrap.make_sandbox())
-            yield cls(clock=clock, sandbox=sandbox, anchors=tuple(anchors), register=register)
+            yield cls(clock=clock, sandbox=sandbox, anchors=tuple(anchors), register=register, host=settings.host)
 
     async def check(self, data: bytes) -> Report:
         """A PDF, or a picture that shows a QR seal."""
         at = self.clock.now()
         policy = Policy(anchors=self.anchors, at=at)
         if not data.lstrip()[:5].startswith(b"%PDF"):
-            return await pictures.check_picture(data, at=at, policy=policy, register=self.register, run=self.sandbox.run)
+            return await pictures.check_picture(
+                data, at=at, policy=policy, register=self.register, read=self._texts, seal_id=self._seal_id
+            )
         return await verify(data, at=at, policy=policy, register=self.register, run=self.sandbox.run)
+
+    async def _texts(self, data: bytes) -> list[str]:
+        found, _ = await self.sandbox.run(scanread.find, data, {})
+        return [str(text) for text in found["texts"]]
+
+    def _seal_id(self, text: str) -> bytes:
+        sign1 = cose.parse(qr_seal.parse_url(text, self.host))
+        return qr_seal.decode(sign1.payload).id
 
 
 def _anchor(pem: bytes) -> TrustAnchor:

@@ -1,14 +1,22 @@
 """Entry for the sandbox: hostile bytes are parsed here, in a process without secrets."""
 
 import datetime as dt
+import importlib
+import io
 from dataclasses import asdict
 from typing import Any
+
+from pyhanko.pdf_utils import generic
+from pyhanko.pdf_utils.writer import PageObject, PdfFileWriter
 
 from verification.engine.document import DocumentFacts, read_document
 from verification.policy import TrustAnchor
 from verification.report import Finding, Indication, SignatureReport, SubIndication
 
-__all__ = ["facts_of", "judge"]
+__all__ = ["facts_of", "judge", "warm"]
+
+
+_USED_LATE = ("asn1crypto.tsp", "asn1crypto.ocsp", "asn1crypto.crl", "encodings.idna", "stringprep")
 
 
 def judge(payload: bytes, arguments: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
@@ -39,3 +47,15 @@ def facts_of(answer: dict[str, Any]) -> DocumentFacts:
         )
     findings = tuple(Finding(code, severity, evidence) for code, severity, evidence in answer["findings"])
     return DocumentFacts(tuple(signatures), findings, tuple(bytes.fromhex(p) for p in answer["prefixes"]))
+
+
+def warm() -> None:
+    """Judge a small page once before the walls: parsers import lazily."""
+    empty = PdfFileWriter()
+    box = generic.ArrayObject(map(generic.NumberObject, (0, 0, 10, 10)))
+    empty.insert_page(PageObject(contents=empty.add_object(generic.StreamObject(stream_data=b"")), media_box=box))
+    target = io.BytesIO()
+    empty.write(target)
+    judge(target.getvalue(), {"at": "2026-01-01T00:00:00+00:00", "anchors": []})
+    for module in _USED_LATE:
+        importlib.import_module(module)

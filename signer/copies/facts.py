@@ -58,7 +58,7 @@ class RegisterFacts:
             agency_name=agency.name,
             agency_successor=None if successor is None else successor.name,
             number=number,
-            typed_code=typed_code.encode(copy.seal_id),
+            typed_code=typed_code.write(copy.seal_id),
             seal_id=copy.seal_id,
             register_state=entry.state,
             released=copy.state == "released",

@@ -1,0 +1,205 @@
+"""PDFs: repaired, stripped of everything active, flattened as rendered, boxes and rotations baked, saved once."""
+
+import io
+import re
+from typing import Any
+
+import pikepdf
+import pypdfium2
+from pikepdf import Array, Dictionary, Name, Pdf
+
+from core.errors import BadInput, Refused
+from core.limits import LIMITS
+from signer.copies.intake.images import PageImage, write
+
+__all__ = ["normalise", "warm_rasteriser"]
+
+_ROOT_DROPS = ("/OpenAction", "/AA", "/Names", "/AcroForm", "/URI", "/Collection", "/Extensions", "/Threads", "/Outlines",
+               "/PageLabels", "/StructTreeRoot", "/MarkInfo", "/Perms", "/DSS", "/AF", "/Dests", "/Legal", "/Requirements",
+               "/SpiderInfo", "/PieceInfo", "/OCProperties")  # fmt: skip
+_SAID = {"/OpenAction": "open_action", "/AA": "actions", "/Names": "names_scripts_attachments", "/AcroForm": "form",
+         "/AF": "attachments", "/Collection": "attachments"}  # fmt: skip
+_TAIL = re.compile(rb"%%EOF[\r\n \t\0]*$")
+
+
+def normalise(data: bytes) -> tuple[dict[str, Any], bytes]:
+    """Facts and revision 0. Raises ``intake.*``."""
+    if not _TAIL.search(data[-2048:]):
+        raise BadInput("intake.bytes_outside")
+    removed: list[str] = []
+    try:
+        with Pdf.open(io.BytesIO(data)) as pdf:
+            _require_acceptable(pdf)
+            layered = "/OCProperties" in pdf.Root
+            flat = _needs_flattening(pdf)
+            _strip(pdf, removed, keep_form=flat)
+            stripped = _save(pdf)
+        if layered:
+            return _rasterised(stripped if not flat else _flattened(stripped), removed)
+        if flat:
+            stripped = _flattened(stripped)
+            removed.append("annotations_flattened")
+        with Pdf.open(io.BytesIO(stripped)) as pdf:
+            _strip(pdf, [], keep_form=False)
+            for page in pdf.pages:
+                _bake(pdf, page)
+            document = _save(pdf)
+            pages = len(pdf.pages)
+    except pikepdf.PasswordError as error:
+        raise BadInput("intake.password") from error
+    except (pikepdf.PdfError, ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
+        raise BadInput("intake.damaged") from error
+    facts = {"pages": pages, "kind": "pdf", "dpi": None, "pdfa": None, "removed": sorted(set(removed)), "warnings": []}
+    return facts, document
+
+
+def _require_acceptable(pdf: Pdf) -> None:
+    count = len(pdf.pages)
+    if count == 0:
+        raise BadInput("intake.no_pages")
+    if count > LIMITS["intake.pages"]:
+        raise BadInput("intake.too_many_pages", most=LIMITS["intake.pages"])
+    form = pdf.Root.get("/AcroForm")
+    if form is None:
+        return
+    if "/XFA" in form:
+        raise Refused("intake.xfa")
+    for field in form.get("/Fields", Array([])):
+        if field.get("/FT") == Name.Sig and "/V" in field:
+            raise Refused("intake.signed")
+
+
+def _needs_flattening(pdf: Pdf) -> bool:
+    return "/AcroForm" in pdf.Root or any("/Annots" in page for page in pdf.pages)
+
+
+def _strip(pdf: Pdf, removed: list[str], *, keep_form: bool) -> None:
+    for key in _ROOT_DROPS:
+        if key in pdf.Root and not (keep_form and key == "/AcroForm"):
+            removed.append(_SAID.get(key, key[1:].lower()))
+            del pdf.Root[key]
+    for page in pdf.pages:
+        for key in ("/AA", "/Metadata", "/PieceInfo", "/B", "/Trans", "/Dur", "/AF", "/StructParents", "/Tabs"):
+            if key in page:
+                del page[key]
+        for note in page.get("/Annots", []):
+            for key in ("/A", "/AA", "/PA", "/FS", "/RichMediaContent", "/Popup"):
+                if key in note:
+                    removed.append("annotation_actions")
+                    del note[key]
+        if not keep_form and "/Annots" in page:
+            del page["/Annots"]
+    if "/Info" in pdf.trailer:
+        del pdf.trailer["/Info"]
+    if "/Metadata" in pdf.Root:
+        del pdf.Root["/Metadata"]  # a PDF/A claim of another writer would not be ours to repeat
+
+
+def _flattened(data: bytes) -> bytes:
+    document = pypdfium2.PdfDocument(data)
+    try:
+        document.init_forms()
+        for index in range(len(document)):
+            page = document[index]
+            # The helper's flatten() wants a form; annotations alone need it too
+            if pypdfium2.raw.FPDFPage_Flatten(page, pypdfium2.raw.FLAT_NORMALDISPLAY) == pypdfium2.raw.FLATTEN_FAIL:
+                raise BadInput("intake.damaged")
+            page.close()
+        target = io.BytesIO()
+        document.save(target)
+        return target.getvalue()
+    except pypdfium2.PdfiumError as error:
+        raise BadInput("intake.damaged") from error
+    finally:
+        document.close()
+
+
+def _rasterised(data: bytes, removed: list[str]) -> tuple[dict[str, Any], bytes]:
+    """Optional content may hide anything: the page becomes the picture that the officer saw, at 200 dpi."""
+    pages = []
+    document = pypdfium2.PdfDocument(data)
+    try:
+        for index in range(len(document)):
+            page = document[index]
+            width, height = page.get_size()
+            if width * height * (200 / 72) ** 2 > LIMITS["intake.pixels"]:
+                raise BadInput("intake.too_many_pixels", most=LIMITS["intake.pixels"] // 1_000_000)
+            picture = page.render(scale=200 / 72).to_pil().convert("RGB")
+            page.close()
+            target = io.BytesIO()
+            picture.save(target, "JPEG", quality=90)
+            pages.append(
+                PageImage(width=picture.width, height=picture.height, data=target.getvalue(), filter="DCTDecode",
+                          colour="DeviceRGB", orientation=1, dpi=200)
+            )  # fmt: skip
+    except pypdfium2.PdfiumError as error:
+        raise BadInput("intake.damaged") from error
+    finally:
+        document.close()
+    made, pdfa = write(pages, "Bản chụp")
+    facts = {"pages": len(pages), "kind": "pdf", "dpi": 200, "pdfa": pdfa,
+             "removed": sorted({*removed, "layers_flattened"}), "warnings": []}  # fmt: skip
+    return facts, made
+
+
+def _bake(pdf: Pdf, page: pikepdf.Page) -> None:
+    """Visible box to [0 0 w h], rotation and user unit into a matrix, everything else clipped away for good."""
+    media = [float(v) for v in page.mediabox]
+    crop = [float(v) for v in page.cropbox]
+    x0, y0 = max(min(crop[0], crop[2]), min(media[0], media[2])), max(min(crop[1], crop[3]), min(media[1], media[3]))
+    x1, y1 = min(max(crop[0], crop[2]), max(media[0], media[2])), min(max(crop[1], crop[3]), max(media[1], media[3]))
+    unit = float(page.obj.get("/UserUnit", 1))
+    width, height = (x1 - x0) * unit, (y1 - y0) * unit
+    if not (10 <= width <= 14_400 and 10 <= height <= 14_400):
+        raise BadInput("intake.damaged")
+    turn = int(page.obj.get("/Rotate", 0)) % 360
+    if turn not in {0, 90, 180, 270}:
+        raise BadInput("intake.damaged")
+    matrix = {
+        0: (unit, 0, 0, unit, -x0 * unit, -y0 * unit), 90: (0, -unit, unit, 0, -y0 * unit, x1 * unit),
+        180: (-unit, 0, 0, -unit, x1 * unit, y1 * unit), 270: (0, unit, -unit, 0, y1 * unit, -x0 * unit),
+    }[turn]  # fmt: skip
+    if turn in {90, 270}:
+        width, height = height, width
+    head = f"q {' '.join(f'{v:.5f}' for v in matrix)} cm {x0:.4f} {y0:.4f} {x1 - x0:.4f} {y1 - y0:.4f} re W n q\n"
+    # More Q than q would end our clip: count them and give the content its own balance.
+    page.contents_coalesce() if "/Contents" in page.obj else None
+    body = page.Contents.read_bytes() if "/Contents" in page.obj else b""
+    page.obj[Name.Contents] = pdf.make_stream(head.encode() + _balanced(pdf, body) + b"\nQ Q")
+    if "/Resources" not in page.obj:
+        page.obj[Name.Resources] = page.resources if page.resources is not None else Dictionary()
+    for key in ("/CropBox", "/BleedBox", "/TrimBox", "/ArtBox", "/Rotate", "/UserUnit"):
+        if key in page.obj:
+            del page.obj[key]
+    page.obj[Name.MediaBox] = Array([0, 0, round(width, 3), round(height, 3)])
+    page.obj[Name.Rotate] = 0
+
+
+def _balanced(pdf: Pdf, body: bytes) -> bytes:
+    """The content as a form of its own would isolate it; here: drop every Q that nothing opened, close what stays open."""
+    depth = 0
+    kept = []
+    for operands, operator in pikepdf.parse_content_stream(pdf.make_stream(body)):
+        if str(operator) == "q":
+            depth += 1
+        elif str(operator) == "Q":
+            if depth == 0:
+                continue
+            depth -= 1
+        kept.append((operands, operator))
+    return pikepdf.unparse_content_stream(kept) + b"\nQ" * depth
+
+
+def _save(pdf: Pdf) -> bytes:
+    pdf.remove_unreferenced_resources()
+    target = io.BytesIO()
+    pdf.save(
+        target, object_stream_mode=pikepdf.ObjectStreamMode.disable, encryption=False, linearize=False, deterministic_id=True
+    )
+    return target.getvalue()
+
+
+def warm_rasteriser(document: bytes) -> None:
+    """Use every branch once before the walls."""
+    _rasterised(document, [])
+    _flattened(document)

@@ -1,0 +1,139 @@
+"""From a copy's row to printed bytes: words, QR seal, composition, read-back, and the signature made ready."""
+
+import datetime as dt
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+from core.db import Database
+from core.directory.model import Agency, Person, Role
+from core.directory.records import Directory
+from core.errors import Broken
+from core.formats import qr_seal, typed_code
+from core.formats.cms import CmsProfile
+from core.objects import Documents
+from core.sandbox import Sandbox
+from core.signing import SigningKey
+from core.values import Digest, Realm, Regime
+from signer.copies import pictures, qr, readback
+from signer.copies.compose import CERTIFIER, SEAL, Marks, compose
+from signer.copies.model import CertifiedCopy
+from signer.copies.register import Register
+from signer.copies.wording import Wording, timestamp_text
+from signer.credentials import Credential, Credentials
+from signer.formats import pades
+from signer.keystores.model import KeyPurpose
+
+__all__ = ["Printed", "Printer"]
+
+MM = 72 / 25.4
+_FIELDS = {"certifier": CERTIFIER, "seal": SEAL}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Printed:
+    """Composed bytes with what stands on them."""
+
+    document: bytes
+    printed_at: dt.datetime
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Printer:
+    """Composes copies and prepares their signatures."""
+
+    db: Database
+    directory: Directory
+    register: Register
+    credentials: Credentials
+    documents: Documents
+    open_key: Callable[[Credential, str], SigningKey]
+    sandbox: Sandbox
+    host: str
+    system: str
+
+    async def compose(self, copy: CertifiedCopy, agency: Agency, at: dt.datetime) -> Printed:
+        """Print the attestation on revision 0 and read the QR code back. Raises ``compose.*``, ``copy.qr_unreadable``."""
+        wording = Wording.of(agency.wording)
+        async with self.db.read() as uow:
+            entry = await self.register.entry(uow, copy.entry_id)
+            book = await self.register.book(uow, entry.book_id)
+            qr_key = await self.credentials.of(uow, agency.id, KeyPurpose.QR)
+            certifier, capacity = "", ""
+            if copy.certifier_id is not None:
+                person = await self.directory.person(uow, copy.certifier_id)
+                right = await self.directory.authorisation(
+                    uow, person.id, agency.id, Role.CERTIFIER, copy.regime
+                )
+                certifier, capacity = person.name, right.capacity
+        claims = qr_seal.SealClaims(
+            issued_at=at.replace(microsecond=0), id=copy.seal_id, content_sha256=bytes.fromhex(copy.content),
+            number=entry.number, year=entry.year, volume=book.volume, kind=_cut(str(copy.facts["kind"]), 24),
+            pages=int(copy.facts["pages"]), initials=_initials(str(entry.columns.get("requester", ""))),
+            status_index=copy.status_index, original_number=_cut(str(copy.facts["original_number"]), 16) or None,
+        )  # fmt: skip
+        kid = Digest.of(qr_key.key.spki).value[:4]
+        url = qr_seal.url(self.host, await qr_seal.seal(claims, self.open_key(qr_key, copy.id), kid))
+        code = typed_code.write(copy.seal_id)
+        number, volume = wording.number_text(entry.number), wording.book_text(book.volume, book.year, book.kind)
+        marks = Marks(
+            regime=copy.regime,
+            attestation=(
+                wording.title(copy.regime), wording.attestation_number.format(number=number, book=volume),
+                wording.date_text(at),
+            ) if copy.regime is Regime.CERTIFIED_COPY else (wording.title(copy.regime), agency.name, timestamp_text(at)),
+            capacity=capacity, certifier=certifier, qr=qr.vector_path(qr.matrix(url), 35 * MM),
+            qr_lines=(
+                wording.check_at.format(host=self.host), wording.code_line.format(code=code),
+                wording.system_line.format(system=self.system, parent=agency.parent), wording.trust_line,
+            ),
+            footer=wording.footer.replace("{code}", code),
+            training="TẬP HUẤN · TRAINING · không có giá trị pháp lý" if copy.realm is Realm.TRAINING else "",
+            layout=wording.layout, seal_diameter=wording.seal_diameter_mm * MM,
+        )  # fmt: skip
+        composed = compose(await self.documents.get(copy.content), marks)
+        found, _ = await self.sandbox.run(
+            readback.read, composed.document, {"page": composed.page, "rect": list(composed.qr)}
+        )
+        if found["texts"] != [url]:
+            raise Broken("copy.qr_unreadable")
+        return Printed(document=composed.document, printed_at=at, url=url)
+
+    def prepare(
+        self, document: bytes, *, role: str, profile: CmsProfile, agency: Agency, person: Person, at: dt.datetime
+    ) -> pades.PreparedSignature:
+        """The signature made ready in its field, with its picture; the first one certifies (DocMDP 2)."""
+        wording = Wording.of(agency.wording)
+        picture = _signature(person.name) if role == "certifier" else _seal(agency.name, wording.seal_diameter_mm)
+        training = agency.realm is Realm.TRAINING
+        return pades.prepare(
+            document, field=_FIELDS[role], profile=profile, signed_at=at,
+            signer_name=person.name if role == "certifier" else agency.name,
+            reason="Chứng thực bản sao đúng với bản chính" if role == "certifier" else "Dấu cơ quan",
+            docmdp=2 if role == "certifier" else None,
+            appearance=picture if training and (role == "certifier" or wording.show_seal) else None,
+        )  # fmt: skip
+
+
+@cache
+def _signature(name: str) -> pades.Appearance:
+    return pictures.sample_signature(name)
+
+
+@cache
+def _seal(agency: str, diameter_mm: float) -> pades.Appearance:
+    return pictures.sample_seal(agency, diameter_mm)
+
+
+def _initials(name: str) -> str:
+    """``Nguyễn Thị Ánh`` → ``N.T.A``: initials only, never a name in a QR code."""
+    parts = [unicodedata.normalize("NFD", p)[0].upper() for p in name.split() if p[:1].isalpha()]
+    return ".".join(p if p != "Đ" else "D" for p in parts[:6]) or "-"
+
+
+def _cut(text: str, most: int) -> str:
+    """At most ``most`` UTF-8 bytes, never inside a letter."""
+    data = unicodedata.normalize("NFC", text).encode()[:most]
+    return data.decode(errors="ignore").strip()

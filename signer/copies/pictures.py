@@ -1,0 +1,84 @@
+"""Pictures of hand signature and seal for the training realm, drawn at run time; an agency's own come as PNG later."""
+
+import io
+import math
+from functools import cache
+from importlib.resources import files
+
+from PIL import Image, ImageDraw, ImageFont
+
+from signer.formats.pades import Appearance
+
+__all__ = ["sample_seal", "sample_signature"]
+
+_DPMM = 12
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    data = files("font_source_serif_pro").joinpath("files/SourceSerifPro-Bold.ttf").read_bytes()
+    return ImageFont.truetype(io.BytesIO(data), size)
+
+
+def _appearance(image: Image.Image) -> Appearance:
+    return Appearance(
+        width_px=image.width, height_px=image.height, rgb=image.convert("RGB").tobytes(),
+        alpha=image.getchannel("A").tobytes(),
+    )  # fmt: skip
+
+
+def sample_signature(name: str) -> Appearance:
+    """A blue stroke that looks hand-drawn and differs by name."""
+    width, height = 48 * _DPMM, 16 * _DPMM
+    image = Image.new("RGBA", (width * 2, height * 2), (20, 50, 160, 0))
+    draw = ImageDraw.Draw(image)
+    seed = sum(ord(c) * (i + 3) for i, c in enumerate(name))
+    a, b, c = 2 + seed % 3, 5 + seed % 4, (seed % 100) / 16
+    points = []
+    for step in range(400):
+        t = step / 399
+        x = width * 2 * (0.12 + 0.74 * t) + width * 0.16 * math.sin(b * 2 * math.pi * t + c)
+        y = height * (1 - 0.62 * (1 - 0.6 * t) * math.sin(a * 2 * math.pi * t + c) * math.cos(b * math.pi * t))
+        points.append((x, y))
+    for (p, q), step in zip(zip(points, points[1:], strict=False), range(400), strict=False):
+        draw.line((*p, *q), fill=(20, 50, 160, 255), width=7 + int(4 * math.sin(step / 17)))
+    draw.line((width * 0.3, height * 1.75, width * 1.7, height * 1.55), fill=(20, 50, 160, 255), width=7)
+    return _appearance(image.resize((width, height), Image.Resampling.LANCZOS))
+
+
+def sample_seal(agency: str, diameter_mm: float) -> Appearance:
+    """A round red seal with the agency's name on its rim; says TẬP HUẤN in the middle."""
+    side = round(diameter_mm * _DPMM) * 2
+    red = (200, 32, 38, 235)
+    image = Image.new("RGBA", (side, side), (200, 32, 38, 0))
+    draw = ImageDraw.Draw(image)
+    middle, outer = side / 2, side / 2 - 6
+    for radius, line in ((outer, 16), (outer - 26, 5), (outer * 0.62, 5)):
+        draw.ellipse((middle - radius, middle - radius, middle + radius, middle + radius), outline=red, width=line)
+    text = agency.upper()
+    size = max(34, min(72, int(4.6 * outer / max(len(text), 18))))
+    _around(image, text, outer * 0.79, size, red)
+    star = []
+    for i in range(10):
+        radius = outer * (0.24 if i % 2 == 0 else 0.1)
+        angle = -math.pi / 2 + i * math.pi / 5
+        star.append((middle + radius * math.cos(angle), middle - outer * 0.14 + radius * math.sin(angle)))
+    draw.polygon(star, fill=red)
+    draw.text((middle, middle + outer * 0.32), "TẬP HUẤN", red, _font(int(outer * 0.19)), anchor="mm")
+    return _appearance(image.resize((side // 2, side // 2), Image.Resampling.LANCZOS))
+
+
+def _around(image: Image.Image, text: str, radius: float, size: int, colour: tuple[int, int, int, int]) -> None:
+    font = _font(size)
+    middle = image.width / 2
+    total = sum(font.getlength(c) for c in text) + size * 0.12 * len(text)
+    angle = -math.pi / 2 - total / radius / 2
+    for letter in text:
+        advance = font.getlength(letter) + size * 0.12
+        angle += advance / radius / 2
+        tile = Image.new("RGBA", (size * 2, size * 2), (*colour[:3], 0))
+        ImageDraw.Draw(tile).text((size, size), letter, colour, font, anchor="mm")
+        turned = tile.rotate(-math.degrees(angle) - 90, resample=Image.Resampling.BICUBIC)
+        x, y = middle + radius * math.cos(angle), middle + radius * math.sin(angle)
+        image.alpha_composite(turned, (int(x - size), int(y - size)))
+        angle += advance / radius / 2
