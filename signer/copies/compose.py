@@ -67,27 +67,21 @@ def compose(revision0: bytes, marks: Marks) -> Composed:
         writer = IncrementalPdfFileWriter(io.BytesIO(revision0))
         if "/AcroForm" in writer.root:
             raise BadInput("compose.has_form")
-        pages = [page for page, _ in _pages(writer)]
-        return _Sheet(writer, pages, marks).compose()
+        count = int(writer.root["/Pages"]["/Count"])
+        references = [writer.find_page_for_modification(index)[0] for index in range(count)]
+        return _Sheet(writer, references, marks).compose()
     except (PdfError, KeyError, TypeError, ValueError, IndexError) as error:
         raise BadInput("compose.unreadable") from error
-
-
-def _pages(writer: IncrementalPdfFileWriter) -> list[tuple[Any, None]]:
-    count = int(writer.root["/Pages"]["/Count"])
-    found = []
-    for index in range(count):
-        reference, resources = writer.find_page_for_modification(index)
-        found.append((reference.get_object(), None))
-        del resources
-    return found
 
 
 class _Sheet:
     """One composition; holds the writer while it lasts."""
 
-    def __init__(self, writer: IncrementalPdfFileWriter, pages: list[Any], marks: Marks) -> None:
-        self.writer, self.pages, self.marks = writer, pages, marks
+    def __init__(self, writer: IncrementalPdfFileWriter, references: list[Any], marks: Marks) -> None:
+        self.writer, self.references, self.marks = writer, references, marks
+        self.pages = [reference.get_object() for reference in references]
+        self._place: dict[int, tuple[float, float]] = {}
+        """Width and bottom of each grown page."""
         self.regular, self.bold = typeface(), typeface(bold=True)
         self.fonts = generic.DictionaryObject(
             {name("/DsR"): self.regular.embed(writer), name("/DsB"): self.bold.embed(writer)}
@@ -107,16 +101,14 @@ class _Sheet:
             self._append(total)
         page, (width, bottom) = self.pages[where], self._place[where]
         qr, fields = self._attest(page, width, bottom)
-        self._form(page, fields)
+        self._form(self.references[where], page, fields)
         out = io.BytesIO()
         self.writer.write(out)
         return Composed(document=out.getvalue(), page=where, qr=qr, fields=fields)
 
-    _place: dict[int, tuple[float, float]]
-
     def _box(self, page: Any) -> Rect:
-        x0, y0, x1, y1 = (float(v) for v in page.get("/MediaBox") or page["/Parent"]["/MediaBox"])
-        if (x0, y0) != (0, 0) or int(page.get("/Rotate", 0)) % 360:
+        x0, y0, x1, y1 = (float(v) for v in (page if "/MediaBox" in page else page["/Parent"])["/MediaBox"])
+        if (x0, y0) != (0, 0) or ("/Rotate" in page and int(page["/Rotate"]) % 360):
             raise BadInput("compose.unreadable")
         return x0, y0, x1, y1
 
@@ -127,17 +119,11 @@ class _Sheet:
         grown = (0.0, -down, width, box[3] + top)
         page[name("/MediaBox")] = generic.ArrayObject(generic.FloatObject(round(v, 3)) for v in grown)
         page.pop("/CropBox", None)
-        self._remember(index, width, -down)
+        self._place[index] = (width, -down)
         content = self._footer(width, -down, index + 1, total)
         if top:
             content += self._text_mark(width, box[3] + top)
         self._add(page, content)
-
-    def _remember(self, index: int, width: float, bottom: float) -> None:
-        if not hasattr(self, "_places"):
-            self._place = {}
-            self._places = True
-        self._place[index] = (width, bottom)
 
     def _append(self, total: int) -> None:
         stream = self.writer.add_object(generic.StreamObject(stream_data=b""))
@@ -151,8 +137,9 @@ class _Sheet:
         )
         self.writer.insert_page(page)
         reference, _ = self.writer.find_page_for_modification(total - 1)
+        self.references.append(reference)
         self.pages.append(reference.get_object())
-        self._remember(total - 1, A4[0], A4[1] - _BAND - _FOOTER - 20 * MM)
+        self._place[total - 1] = (A4[0], A4[1] - _BAND - _FOOTER - 20 * MM)
         self._add(self.pages[-1], self._footer(A4[0], 0, total, total))
 
     # ------------------------------------------------------------------------------------------------- drawing
@@ -224,27 +211,27 @@ class _Sheet:
     def _add(self, page: Any, content: bytes) -> None:
         """Append a content stream; the old ones are bracketed so that their graphics state cannot reach ours."""
         writer = self.writer
-        old = page.raw_get("/Contents")
-        resolved = page["/Contents"]
-        old_list = list(resolved.raw_get(i) for i in range(len(resolved))) if isinstance(resolved, generic.ArrayObject) else [old]
-        if "/DsMarked" not in page.get("/Resources", {}).get("/ProcSet", []):
-            pass
+        resolved = page["/Contents"] if "/Contents" in page else generic.ArrayObject()
+        if isinstance(resolved, generic.ArrayObject):
+            old_list = [resolved.raw_get(i) for i in range(len(resolved))]
+        else:
+            old_list = [page.raw_get("/Contents")]
         opened = writer.add_object(generic.StreamObject(stream_data=b"q\n"))
         marks = writer.add_object(generic.StreamObject(stream_data=b"\nQ q\n" + content + b"Q\n"))
         page[name("/Contents")] = generic.ArrayObject([opened, *old_list, marks])
-        resources = page.get("/Resources")
-        if resources is None:
-            resources = page["/Resources"] = generic.DictionaryObject()
-        fonts = resources.get("/Font")
-        if fonts is None:
-            resources[name("/Font")] = fonts = generic.DictionaryObject()
+        if "/Resources" not in page:
+            page[name("/Resources")] = generic.DictionaryObject()
+        resources = page["/Resources"]
+        if "/Font" not in resources:
+            resources[name("/Font")] = generic.DictionaryObject()
+        fonts = resources["/Font"]
         for key, value in self.fonts.items():
             fonts[key] = value
         for changed in (fonts, resources, page):
             if changed.container_ref is not None:
                 writer.update_container(changed)
 
-    def _form(self, page: Any, fields: dict[str, Rect]) -> None:
+    def _form(self, reference: Any, page: Any, fields: dict[str, Rect]) -> None:
         writer = self.writer
         references = generic.ArrayObject()
         for field, rect in fields.items():
@@ -263,7 +250,7 @@ class _Sheet:
                     name("/Type"): name("/Annot"), name("/Subtype"): name("/Widget"), name("/FT"): name("/Sig"),
                     name("/T"): generic.pdf_string(field), name("/F"): generic.NumberObject(4),
                     name("/Rect"): generic.ArrayObject(generic.FloatObject(round(v, 3)) for v in rect),
-                    name("/P"): page.container_ref, name("/AP"): generic.DictionaryObject({name("/N"): empty}),
+                    name("/P"): generic.IndirectObject(reference.idnum, reference.generation, writer), name("/AP"): generic.DictionaryObject({name("/N"): empty}),
                 }
             )  # fmt: skip
             references.append(writer.add_object(widget))
