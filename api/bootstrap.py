@@ -47,7 +47,16 @@ from signer.enrolment import Enrolment
 from signer.keystores.model import KeyPurpose, KeyStore, StoredKey
 from signer.keystores.software import SoftwareKeyStore, make_key_file
 
-__all__ = ["Service", "configure_logs", "create_home", "demo_needs_training", "examine", "is_home", "make_sandbox", "open_service"]
+__all__ = [
+    "Service",
+    "configure_logs",
+    "create_home",
+    "demo_needs_training",
+    "examine",
+    "is_home",
+    "make_sandbox",
+    "open_service",
+]
 
 RP = RelyingParty("sign.localhost", "http://sign.localhost:8001")
 _PRELOAD = ("signer.copies.intake.work:warm", "signer.copies.readback:warm", "signer.copies.scanread:warm",
@@ -163,7 +172,7 @@ async def create_home(settings: Settings, realm: Realm) -> Path:
     clock = SystemClock()
     async with Database(settings.database) as db:
         await _migrate(db)
-        parts = _Records(clock, db)
+        parts = _Records(clock)
         enrolment = _enrolment(settings, realm, clock, db, parts, _store(settings))
         root = await enrolment.service_keys()
     assert root.certificate is not None
@@ -177,7 +186,7 @@ async def create_home(settings: Settings, realm: Realm) -> Path:
 
 
 class _Records:
-    def __init__(self, clock: Clock, db: Database) -> None:
+    def __init__(self, clock: Clock) -> None:
         self.directory = Directory(clock)
         self.register = Register(clock)
         self.credentials = Credentials(clock)
@@ -211,7 +220,7 @@ async def open_service(settings: Settings, role: ProcessRole, clock: Clock | Non
     realm = Realm(json.loads((settings.home / "home.json").read_text())["realm"])
     clock = clock or SystemClock()
     async with Database(settings.database) as db, make_sandbox() as sandbox:
-        parts = _Records(clock, db)
+        parts = _Records(clock)
         documents = Documents.open(settings.objects_url, settings.home)
         async with db.read() as uow:
             root = await parts.credentials.of(uow, "root", KeyPurpose.CA)
@@ -238,7 +247,11 @@ async def _signer(
     store = _store(settings)
     mark = FileHighWater(settings.highwater or settings.home / "highwater" / "mark.json")
     log = Log(
-        db=db, origin=settings.origin, key=StoredKey(store, log_key.key, KeyPurpose.LOG, "log"), clock=clock, highwater=mark
+        db=db,
+        origin=settings.origin,
+        key=StoredKey(store, log_key.key, KeyPurpose.LOG, "log"),
+        clock=clock,
+        highwater=mark,
     )
     await log.open()
 
@@ -276,9 +289,7 @@ async def _signer(
                         system=settings.system_name),
         checks=evidence, approver=training_hand if realm is Realm.TRAINING else None, client="dauso-cli",
     )  # fmt: skip
-    return SignerParts(
-        store=store, copies=copies, enrolment=_enrolment(settings, realm, clock, db, parts, store)
-    )
+    return SignerParts(store=store, copies=copies, enrolment=_enrolment(settings, realm, clock, db, parts, store))
 
 
 async def examine(settings: Settings) -> list[tuple[str, bool, str]]:
@@ -287,7 +298,10 @@ async def examine(settings: Settings) -> list[tuple[str, bool, str]]:
     free = shutil.disk_usage(settings.home if settings.home.exists() else Path()).free // 2**20
     rows.append(("disk", free > 500, f"{free} MiB free"))
     async with make_sandbox() as sandbox:
-        rows += [(f"sandbox.{name}", good, "on" if good else "missing in this kernel") for name, good in sandbox.features().items()]
+        rows += [
+            (f"sandbox.{name}", good, "on" if good else "missing in this kernel")
+            for name, good in sandbox.features().items()
+        ]
     if not is_home(settings.home):
         return [*rows, ("home", False, f"no home at {settings.home}")]
     async with open_service(settings, ProcessRole.SIGNER) as service:
@@ -296,5 +310,3 @@ async def examine(settings: Settings) -> list[tuple[str, bool, str]]:
         rows.append(("log", True, f"{await service.log.size()} leaves"))
         rows.append(("key store", True, "software: not for production / không dùng cho vận hành thật"))
     return rows
-
-

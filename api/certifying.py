@@ -70,7 +70,11 @@ async def _people(service: Service, code: str, regime: Regime) -> tuple[Agency, 
 
     def first(role: Role, but: str | None) -> str | None:
         return next(
-            (p.id for p, rights in people if p.id != but and any(r.role is role and r.valid_from <= now for r in rights)),
+            (
+                p.id
+                for p, rights in people
+                if p.id != but and any(r.role is role and r.valid_from <= now for r in rights)
+            ),
             None,
         )
 

@@ -79,5 +79,3 @@ def _anchor(pem: bytes) -> TrustAnchor:
     training = "TRAINING" in certificate.subject.rfc4514_string()
     realm = Realm.TRAINING if training else Realm.PRODUCTION
     return TrustAnchor(certificate=certificate.public_bytes(Encoding.DER), realm=realm)
-
-

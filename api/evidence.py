@@ -44,14 +44,22 @@ class EmbeddedEvidence:
         crls = [await build_crl(i, gone[i.slug], self.clock, number) for i in (root, issuing)]
         assert self.tsa.certificate is not None
         ocsps = [await self._status(c, issuing, responder) for c in certificates]
-        chain = [*certificates, self.tsa.certificate, issuing.certificate.der, responder.certificate.der, root.certificate.der]
+        chain = [
+            *certificates,
+            self.tsa.certificate,
+            issuing.certificate.der,
+            responder.certificate.der,
+            root.certificate.der,
+        ]
         return chain, ocsps, crls
 
     async def _status(self, certificate: bytes, issuing: Issuer, responder: Issuer) -> bytes:
         serial = Certificate.parse(certificate).serial
         t = records.certificate_table.c
         async with self.db.read() as uow:
-            row = (await uow.execute(sa.select(t.status, t.revoked_at, t.reason).where(t.serial == f"{serial:040x}"))).first()
+            row = (
+                await uow.execute(sa.select(t.status, t.revoked_at, t.reason).where(t.serial == f"{serial:040x}"))
+            ).first()
         revoked = (row.revoked_at, row.reason) if row is not None and row.status == "revoked" else None
         return await build_ocsp(
             serial=serial, issuer=issuing, responder=responder, clock=self.clock, revoked=revoked, known=row is not None
@@ -60,9 +68,15 @@ class EmbeddedEvidence:
     async def require_sound(self, document: bytes, agency: Agency) -> None:
         """The full report without the register (which does not know the file yet). Raises ``copy.self_check``."""
         assert self.root.certificate is not None
-        policy = Policy(anchors=(TrustAnchor(certificate=self.root.certificate, realm=agency.realm),), at=self.clock.now())
+        policy = Policy(
+            anchors=(TrustAnchor(certificate=self.root.certificate, realm=agency.realm),), at=self.clock.now()
+        )
         report = await verify(document, at=self.clock.now(), policy=policy, register=None, run=self.sandbox.run)
-        bad = [s.sub_indication or s.indication for s in report.signatures if s.indication is not Indication.TOTAL_PASSED]
+        bad: list[str] = [
+            str(s.sub_indication or s.indication)
+            for s in report.signatures
+            if s.indication is not Indication.TOTAL_PASSED
+        ]
         expected = {"verify.register_not_checked", "verify.recall_not_checked", "verify.offline"}
         bad += [f.code for f in report.findings if f.severity == "error" and f.code not in expected]
         if bad or not report.signatures:

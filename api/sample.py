@@ -59,7 +59,9 @@ def _page(number: int) -> Image.Image:
     else:
         for row in range(12):
             draw.line((170, 580 + row * 110, _SIZE[0] - 170, 580 + row * 110), (170, 165, 150), 2)
-        draw.text((190, 560), "Ngày 12/3/2015: cải chính nơi sinh theo Quyết định số 07/QĐ-UBND.", ink, _font(33), anchor="lm")
+        draw.text(
+            (190, 560), "Ngày 12/3/2015: cải chính nơi sinh theo Quyết định số 07/QĐ-UBND.", ink, _font(33), anchor="lm"
+        )
         _stamp(image, (1250, 760))
     return image
 

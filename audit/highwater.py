@@ -8,7 +8,7 @@ from typing import Protocol
 
 from core.errors import Unavailable
 
-__all__ = ["FileHighWater", "HighWater", "MemoryHighWater", "Mark"]
+__all__ = ["FileHighWater", "HighWater", "Mark", "MemoryHighWater"]
 
 Mark = tuple[int, bytes]
 """(size, root)."""

@@ -1,5 +1,7 @@
 """Ceremony 2: *issue a certificate*; steps as in ``docs/flows/2-issue.md``."""
 
+from typing import Any
+
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
@@ -77,7 +79,8 @@ async def _prove_possession(key: SigningKey) -> None:
         raise Refused("ca.weak_key")
     value = await key.sign(Digest.of(challenge, key.algorithm.digest))
     try:
-        verify_signature(load_der_public_key(key.spki), value, challenge, key.algorithm)  # type: ignore[arg-type]
+        public: Any = load_der_public_key(key.spki)
+        verify_signature(public, value, challenge, key.algorithm)
     except InvalidSignature as error:
         raise Refused("ca.no_possession") from error
 
@@ -85,16 +88,19 @@ async def _prove_possession(key: SigningKey) -> None:
 def _require_as_ordered(made: Certificate, serial: int, spki: bytes, signer_spki: bytes, issuer: Issuer | None) -> None:
     parsed = made.parsed
     try:
-        key = load_der_public_key(signer_spki)
+        key: Any = load_der_public_key(signer_spki)
         algorithm = parsed.signature_hash_algorithm
         assert algorithm is not None
         if isinstance(key, ec.EllipticCurvePublicKey):
             key.verify(parsed.signature, parsed.tbs_certificate_bytes, ec.ECDSA(algorithm))
         else:
-            verify_signature(
-                key, parsed.signature, parsed.tbs_certificate_bytes, issuer.key.algorithm  # type: ignore[arg-type,union-attr]
-            )
+            assert issuer is not None
+            verify_signature(key, parsed.signature, parsed.tbs_certificate_bytes, issuer.key.algorithm)
     except InvalidSignature as error:
         raise Broken("ca.not_as_ordered") from error
-    if made.serial != serial or made.spki != spki or (issuer is not None and parsed.issuer != issuer.certificate.parsed.subject):
+    if (
+        made.serial != serial
+        or made.spki != spki
+        or (issuer is not None and parsed.issuer != issuer.certificate.parsed.subject)
+    ):
         raise Broken("ca.not_as_ordered")

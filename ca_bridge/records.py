@@ -46,5 +46,7 @@ async def revoke(uow: UnitOfWork, serial: int, reason: int, at: dt.datetime) -> 
 async def revoked(uow: UnitOfWork, issuer: str) -> list[tuple[int, dt.datetime, int]]:
     """(serial, time, reason) of an issuer, by serial."""
     t = certificate_table.c
-    query = sa.select(t.serial, t.revoked_at, t.reason).where(t.issuer == issuer, t.status == "revoked").order_by(t.serial)
+    query = (
+        sa.select(t.serial, t.revoked_at, t.reason).where(t.issuer == issuer, t.status == "revoked").order_by(t.serial)
+    )
     return [(int(row.serial, 16), row.revoked_at, row.reason) for row in await uow.execute(query)]

@@ -18,15 +18,23 @@ class Settings(BaseSettings):
 
     home: Path = Field(default=Path(".dauso"), description="Folder of the embedded store, keys and documents.")
     database_url: str = Field(default="", description="SQLAlchemy URL; empty means SQLite under home.")
-    objects_url: str = Field(default="", description="Object store URL (file:// or s3://); empty means a folder under home.")
-    highwater: Path | None = Field(default=None, description="File of the log's high-water mark; best on another volume.")
+    objects_url: str = Field(
+        default="", description="Object store URL (file:// or s3://); empty means a folder under home."
+    )
+    highwater: Path | None = Field(
+        default=None, description="File of the log's high-water mark; best on another volume."
+    )
     host: str = Field(default="localhost", description="Public host printed beside the QR code and inside it.")
     log_origin: str = Field(default="", description="Origin (key name) of the signature log; empty means host/log.")
     system_name: str = Field(default="Dauso", description="Name of the information system printed on copies.")
     key_passphrase: SecretStr | None = Field(default=None, description="Passphrase of the software key store.")
-    key_file: Path | None = Field(default=None, description="32-byte key file of the software key store; made under home.")
+    key_file: Path | None = Field(
+        default=None, description="32-byte key file of the software key store; made under home."
+    )
     tsa_url: str = Field(default="", description="External RFC 3161 authority; empty means the embedded one.")
-    executor_id: str = Field(default="local", description="Stable name of this process for recovery of unfinished work.")
+    executor_id: str = Field(
+        default="local", description="Stable name of this process for recovery of unfinished work."
+    )
     language: str = Field(default="vi", description="First language of the command line: vi or en.")
 
     @property

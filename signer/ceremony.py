@@ -187,9 +187,7 @@ def _require_unchanged(prepared: pades.PreparedSignature) -> None:
 
 async def _move(uow: UnitOfWork, order_id: str, old: str, new: str, **values: Any) -> None:
     done = await uow.execute(
-        order_table.update()
-        .where(order_table.c.id == order_id, order_table.c.state == old)
-        .values(state=new, **values)
+        order_table.update().where(order_table.c.id == order_id, order_table.c.state == old).values(state=new, **values)
     )
     if done.rowcount != 1:
         raise Conflict("signing.not_in_state", order=order_id, state=old)

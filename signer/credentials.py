@@ -3,6 +3,7 @@
 import base64
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -68,7 +69,13 @@ class Credentials:
     ) -> Credential:  # fmt: skip
         """Record a credential that is ready for use."""
         made = Credential(
-            id=new_id(self._clock), realm=realm, purpose=purpose, owner=owner, key=key, certificate=certificate, chain=chain
+            id=new_id(self._clock),
+            realm=realm,
+            purpose=purpose,
+            owner=owner,
+            key=key,
+            certificate=certificate,
+            chain=chain,
         )
         await uow.execute(
             credential_table.insert().values(
@@ -106,7 +113,7 @@ class Credentials:
         return [self._from(row) for row in await uow.execute(query)]
 
     @staticmethod
-    def _from(row: sa.Row) -> Credential:
+    def _from(row: sa.Row[Any]) -> Credential:
         return Credential(
             id=row.id, realm=Realm(row.realm), purpose=KeyPurpose(row.purpose), owner=row.owner,
             key=KeyRef.from_json(json.loads(row.key)), certificate=row.certificate,

@@ -72,7 +72,11 @@ class Enrolment:
         for owner in SERVICE:
             issuer = {"root": None, "issuing": made.get("root")}.get(owner, made.get("issuing"))
             made[owner] = await self._certified(
-                owner, _PURPOSE[owner], owner, Subject(common_name=_NAMES[owner], organisation=self.organisation), issuer
+                owner,
+                _PURPOSE[owner],
+                owner,
+                Subject(common_name=_NAMES[owner], organisation=self.organisation),
+                issuer,
             )
         await self._raw("log", KeyPurpose.LOG, SignatureAlgorithm.ED25519)
         return made["root"]

@@ -59,7 +59,11 @@ def _ids(texts: list[str], seal_id: Callable[[str], bytes]) -> list[bytes]:
 
 def _recall(copy: CopyFacts) -> dict[str, Any]:
     assert copy.recalled is not None
-    return {"at": copy.recalled.at.isoformat(), "reason": copy.recalled.reason, "successor": copy.recalled.successor or ""}
+    return {
+        "at": copy.recalled.at.isoformat(),
+        "reason": copy.recalled.reason,
+        "successor": copy.recalled.successor or "",
+    }
 
 
 def _report(at: dt.datetime, verdict: Verdict, findings: list[Finding], copy: CopyFacts | None) -> Report:

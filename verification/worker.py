@@ -16,7 +16,14 @@ from verification.report import Finding, Indication, SignatureReport, SubIndicat
 __all__ = ["facts_of", "judge", "warm"]
 
 
-_USED_LATE = ("cryptography.hazmat.backends.openssl.backend", "asn1crypto.tsp", "asn1crypto.ocsp", "asn1crypto.crl", "encodings.idna", "stringprep")
+_USED_LATE = (
+    "cryptography.hazmat.backends.openssl.backend",
+    "asn1crypto.tsp",
+    "asn1crypto.ocsp",
+    "asn1crypto.crl",
+    "encodings.idna",
+    "stringprep",
+)
 
 
 def judge(payload: bytes, arguments: dict[str, Any]) -> tuple[dict[str, Any], bytes]:

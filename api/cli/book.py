@@ -6,10 +6,9 @@ from typing import Annotated
 import typer
 
 from api import bootstrap
-from api.cli.show import out, print_json, run
+from api.cli.show import out, print_json, run, settings_of
 from api.roles import ProcessRole
 from core.clock import VIETNAM
-from core.settings import Settings
 from signer.copies import export
 from signer.copies.register import Book
 from signer.copies.wording import Wording
@@ -38,7 +37,7 @@ def add(
     """Mở quyển tiếp theo / open the next volume."""
 
     async def work() -> None:
-        async with bootstrap.open_service(context.find_object(Settings), ProcessRole.WEB) as service:
+        async with bootstrap.open_service(settings_of(context), ProcessRole.WEB) as service:
             async with service.db.write() as uow:
                 found = await service.directory.agency(uow, agency)
                 which = kind or Wording.of(found.wording).book_kind
@@ -55,7 +54,7 @@ def show_list(context: typer.Context, as_json: Annotated[bool, typer.Option("--j
     """Các sổ / all books."""
 
     async def work() -> None:
-        async with bootstrap.open_service(context.find_object(Settings), ProcessRole.WEB) as service:
+        async with bootstrap.open_service(settings_of(context), ProcessRole.WEB) as service:
             async with service.db.read() as uow:
                 for item in await service.register.books(uow):
                     print_json(_json(item)) if as_json else out.print(_show(item))
@@ -68,7 +67,7 @@ def close(context: typer.Context, book: str, as_json: Annotated[bool, typer.Opti
     """Khóa sổ cuối năm, có xác nhận tổng số / close a book with its totals."""
 
     async def work() -> None:
-        async with bootstrap.open_service(context.find_object(Settings), ProcessRole.WEB) as service:
+        async with bootstrap.open_service(settings_of(context), ProcessRole.WEB) as service:
             async with service.db.write() as uow:
                 closed = await service.register.close_book(uow, book)
         print_json(_json(closed)) if as_json else out.print(_show(closed))
@@ -86,7 +85,7 @@ def export_book(
     """Xuất sổ theo mẫu / export the legal book as CSV or PDF by the file's ending."""
 
     async def work() -> None:
-        async with bootstrap.open_service(context.find_object(Settings), ProcessRole.WEB) as service:
+        async with bootstrap.open_service(settings_of(context), ProcessRole.WEB) as service:
             async with service.db.read() as uow:
                 found = await service.register.book(uow, book)
                 lines = await service.register.entries(uow, book)

@@ -8,10 +8,9 @@ import typer
 
 from api import bootstrap
 from api.certifying import certify_file
-from api.cli.show import err, out, print_json, progress, run
+from api.cli.show import err, out, print_json, progress, run, settings_of
 from api.roles import ProcessRole
 from core.errors import ServiceError
-from core.settings import Settings
 from core.values import Regime
 from signer.copies import store
 
@@ -44,7 +43,7 @@ def certify(
     async def work() -> int:
         bad = 0
         target.mkdir(parents=True, exist_ok=True)
-        async with bootstrap.open_service(context.find_object(Settings), ProcessRole.SIGNER) as service:
+        async with bootstrap.open_service(settings_of(context), ProcessRole.SIGNER) as service:
             with progress(as_json) as bar:
                 task = bar.add_task("chứng thực", total=len(files))
                 for file in files:
@@ -73,7 +72,9 @@ def certify(
 
 def _refused(file: Path, error: ServiceError, as_json: bool) -> None:
     if as_json:
-        print_json({"source": str(file), "error": error.code, "sentence": error.say("vi"), "sentence_en": error.say("en")})
+        print_json(
+            {"source": str(file), "error": error.code, "sentence": error.say("vi"), "sentence_en": error.say("en")}
+        )
     else:
         err.print(f"✗ {file.name}: {error.say('vi')}\n  {error.say('en')} ({error.code})", markup=False)
 
@@ -83,7 +84,7 @@ def show(context: typer.Context, copy_id: str) -> None:
     """Một bản sao / one copy, as JSON."""
 
     async def work() -> None:
-        async with bootstrap.open_service(context.find_object(Settings), ProcessRole.WEB) as service:
+        async with bootstrap.open_service(settings_of(context), ProcessRole.WEB) as service:
             async with service.db.read() as uow:
                 copy = await store.get(uow, copy_id)
                 entry = await service.register.entry(uow, copy.entry_id)
@@ -100,7 +101,7 @@ def list_copies(context: typer.Context, as_json: AsJson = False) -> None:
     """Các bản sao mới nhất / the newest copies."""
 
     async def work() -> None:
-        async with bootstrap.open_service(context.find_object(Settings), ProcessRole.WEB) as service:
+        async with bootstrap.open_service(settings_of(context), ProcessRole.WEB) as service:
             async with service.db.read() as uow:
                 for copy in await store.all_copies(uow):
                     if as_json:
@@ -121,8 +122,24 @@ def void(
     """Hủy bản sao chưa phát hành; số giữ nguyên trong sổ / void an unreleased copy."""
 
     async def work() -> None:
-        async with bootstrap.open_service(context.find_object(Settings), ProcessRole.SIGNER) as service:
+        async with bootstrap.open_service(settings_of(context), ProcessRole.SIGNER) as service:
             await service.copies.void(copy_id, reason)
-        print_json({"id": copy_id, "state": "voided"}) if as_json else out.print(f"{copy_id} đã hủy / voided", markup=False)
+        print_json({"id": copy_id, "state": "voided"}) if as_json else out.print(
+            f"{copy_id} đã hủy / voided", markup=False
+        )
+
+    run(work, as_json)
+
+
+@app.command("resume")
+def resume(context: typer.Context, as_json: AsJson = False) -> None:
+    """Làm tiếp các bản sao dở dang sau khi khởi động lại / go on with unfinished copies after a restart."""
+
+    async def work() -> None:
+        async with bootstrap.open_service(settings_of(context), ProcessRole.SIGNER) as service:
+            for copy_id, state in (await service.copies.resume(lambda _: None)).items():
+                print_json({"id": copy_id, "state": state}) if as_json else out.print(
+                    f"{copy_id}  {state}", markup=False
+                )
 
     run(work, as_json)

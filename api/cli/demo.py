@@ -11,7 +11,7 @@ import typer
 from api import bootstrap, sample
 from api.certifying import certify_file
 from api.checking import Checker
-from api.cli.show import fail, out, print_json, progress
+from api.cli.show import fail, out, print_json, progress, settings_of
 from api.roles import ProcessRole
 from core.directory.model import Role
 from core.errors import ServiceError
@@ -30,7 +30,7 @@ def demo(
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Trình diễn: chứng thực một bản quét mẫu rồi kiểm tra / certify a sample scan and verify it."""
-    settings = context.find_object(Settings)
+    settings = settings_of(context)
     if home is not None:
         settings = Settings(**{**settings.model_dump(), "home": home})
     try:
@@ -93,7 +93,12 @@ async def _populate(service: bootstrap.Service) -> None:
 def _screen(settings: Settings, done: dict[str, Any]) -> None:
     good = done["verdict"] == "genuine"
     out.print(f"\n[bold]{'✓' if good else '✗'} {done['sentence']}[/bold]\n  {done['sentence_en']}\n")
-    for label, key in (("Số chứng thực", "number"), ("Mã tra cứu", "code"), ("Tệp", "file"), ("Chứng thư gốc", "anchor")):
+    for label, key in (
+        ("Số chứng thực", "number"),
+        ("Mã tra cứu", "code"),
+        ("Tệp", "file"),
+        ("Chứng thư gốc", "anchor"),
+    ):
         out.print(f"  {label:<14} {done[key]}", markup=False)
     out.print("\n  Phê duyệt bằng khóa phần mềm của bản tập huấn / approvals came from software passkeys (training).\n")
     if sys.stdout.isatty() or done["qr"]:
@@ -114,8 +119,8 @@ def _blocks(url: str) -> str:
         grid.append(blank)
     lines = []
     for top, bottom in zip(grid[::2], grid[1::2], strict=True):
-        cells = "".join({(0, 0): "█", (0, 1): "▀", (1, 0): "▄", (1, 1): " "}[a, b] for a, b in zip(top, bottom, strict=True))
+        cells = "".join(
+            {(0, 0): "█", (0, 1): "▀", (1, 0): "▄", (1, 1): " "}[a, b] for a, b in zip(top, bottom, strict=True)
+        )
         lines.append("  " + cells)
     return "\n".join(lines)
-
-

@@ -6,10 +6,9 @@ from typing import Annotated
 import typer
 
 from api import bootstrap
-from api.cli.show import out, print_json, run
+from api.cli.show import out, print_json, run, settings_of
 from api.roles import ProcessRole
 from core.directory.model import Role
-from core.settings import Settings
 from core.values import Realm, Regime
 
 __all__ = ["agency_app", "doctor", "init", "person_app"]
@@ -27,7 +26,7 @@ def init(
     """Tạo thư mục nhà: cơ sở dữ liệu, khóa dịch vụ, nhật ký / make a home."""
 
     async def work() -> None:
-        settings = context.find_object(Settings)
+        settings = settings_of(context)
         made = await bootstrap.create_home(settings, realm)
         value = {"home": str(settings.home), "realm": realm, "anchor": str(made)}
         print_json(value) if as_json else out.print(f"{settings.home} · {realm} · {made}")
@@ -39,7 +38,7 @@ def doctor(context: typer.Context, as_json: AsJson = False) -> None:
     """Kiểm tra tình trạng / what is well and what is not."""
 
     async def work() -> bool:
-        rows = await bootstrap.examine(context.find_object(Settings))
+        rows = await bootstrap.examine(settings_of(context))
         for name, good, detail in rows:
             if as_json:
                 print_json({"check": name, "good": good, "detail": detail})
@@ -62,7 +61,7 @@ def add_agency(
     """Thêm cơ quan, khóa dấu, khóa mã QR và sổ năm nay / add an agency with its keys and this year's book."""
 
     async def work() -> None:
-        async with bootstrap.open_service(context.find_object(Settings), ProcessRole.SIGNER) as service:
+        async with bootstrap.open_service(settings_of(context), ProcessRole.SIGNER) as service:
             agency = await service.enrolment.agency(code=code, name=name, parent=parent)
         value = {"id": agency.id, "code": agency.code, "name": agency.name}
         print_json(value) if as_json else out.print(f"{agency.code}  {agency.name}", markup=False)
@@ -75,7 +74,7 @@ def list_agencies(context: typer.Context, as_json: AsJson = False) -> None:
     """Các cơ quan / all agencies."""
 
     async def work() -> None:
-        async with bootstrap.open_service(context.find_object(Settings), ProcessRole.WEB) as service:
+        async with bootstrap.open_service(settings_of(context), ProcessRole.WEB) as service:
             async with service.db.read() as uow:
                 for agency in await service.directory.agencies(uow):
                     value = {"id": agency.id, "code": agency.code, "name": agency.name, "valid_to": agency.valid_to}
@@ -98,7 +97,7 @@ def add_person(
     """Thêm người và giao vai trò / add a person with a role by a numbered instrument."""
 
     async def work() -> None:
-        async with bootstrap.open_service(context.find_object(Settings), ProcessRole.SIGNER) as service:
+        async with bootstrap.open_service(settings_of(context), ProcessRole.SIGNER) as service:
             now = service.clock.now()
             person = await service.enrolment.person(
                 agency=agency, name=name, role=role, number=number, capacity=capacity, dated=now,
@@ -116,7 +115,7 @@ def list_people(context: typer.Context, as_json: AsJson = False) -> None:
     """Những người đã đăng ký / all people with their roles."""
 
     async def work() -> None:
-        async with bootstrap.open_service(context.find_object(Settings), ProcessRole.WEB) as service:
+        async with bootstrap.open_service(settings_of(context), ProcessRole.WEB) as service:
             async with service.db.read() as uow:
                 for person, rights in await service.directory.people(uow):
                     roles = [r.role for r in rights]

@@ -5,9 +5,8 @@ from typing import Annotated
 import typer
 
 from api import bootstrap
-from api.cli.show import out, print_json, run
+from api.cli.show import out, print_json, run, settings_of
 from api.roles import ProcessRole
-from core.settings import Settings
 
 app = typer.Typer(help="Nhật ký chữ ký / signature log.", no_args_is_help=True)
 
@@ -21,7 +20,7 @@ def show(
     """Điểm kiểm và các dòng cuối / checkpoint and the last leaves."""
 
     async def work() -> None:
-        async with bootstrap.open_service(context.find_object(Settings), ProcessRole.WEB) as service:
+        async with bootstrap.open_service(settings_of(context), ProcessRole.WEB) as service:
             checkpoint = await service.log.latest_checkpoint()
             leaves = await service.log_tail(last)
         if as_json:

@@ -6,11 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from api import bootstrap
 from api.checking import Checker
-from api.cli.show import err, out, print_json
+from api.cli.show import err, out, print_json, settings_of
 from core.errors import ServiceError
-from core.settings import Settings
 from verification.report import Report, Verdict
 
 __all__ = ["verify"]
@@ -28,7 +26,7 @@ def verify(
 
     async def work() -> int:
         worst = 0
-        async with Checker.open(context.find_object(Settings), [p.read_bytes() for p in anchor or []]) as checker:
+        async with Checker.open(settings_of(context), [p.read_bytes() for p in anchor or []]) as checker:
             for file in files:
                 try:
                     report = await checker.check(file.read_bytes())
@@ -79,6 +77,9 @@ def _say(file: Path, report: Report) -> None:
     out.print(f"  [{colour}]{report.sentence('vi')}[/{colour}]")
     out.print(f"  {report.sentence('en')}")
     for s in report.to_json()["signatures"]:
-        out.print(f"    {s['signer']} · {s['level']} · {s['indication']} {s['sub_indication'] or ''} · {s['signed_at']}", markup=False)
+        out.print(
+            f"    {s['signer']} · {s['level']} · {s['indication']} {s['sub_indication'] or ''} · {s['signed_at']}",
+            markup=False,
+        )
     for f in report.to_json()["findings"]:
         out.print(f"    {f['severity']}: {f['text']} ({f['code']})", markup=False)

@@ -21,7 +21,12 @@ _KEY_USAGE = {
     "root": (b"\x06", 1), "issuing": (b"\x06", 1), "official": (b"\xc0", 6), "seal": (b"\xc0", 6),
     "tsa": (b"\xc0", 6), "ocsp": (b"\x80", 7),
 }  # fmt: skip
-_EKU = {"tsa": "1.3.6.1.5.5.7.3.8", "ocsp": "1.3.6.1.5.5.7.3.9", "official": "1.3.6.1.5.5.7.3.36", "seal": "1.3.6.1.5.5.7.3.36"}
+_EKU = {
+    "tsa": "1.3.6.1.5.5.7.3.8",
+    "ocsp": "1.3.6.1.5.5.7.3.9",
+    "official": "1.3.6.1.5.5.7.3.36",
+    "seal": "1.3.6.1.5.5.7.3.36",
+}
 _YEARS = {"root": 20, "issuing": 10, "official": 2, "seal": 3, "tsa": 5, "ocsp": 1}
 Profile = str
 """``root``, ``issuing``, ``official``, ``seal``, ``tsa`` or ``ocsp``."""
@@ -174,7 +179,9 @@ async def build_ocsp(
     single = der.sequence(
         cert_id, status, der.generalized_time(now), der.context(0, der.generalized_time(now + dt.timedelta(days=7)))
     )
-    data = der.sequence(der.context(2, der.octet_string(responder.key_id)), der.generalized_time(now), der.sequence(single))
+    data = der.sequence(
+        der.context(2, der.octet_string(responder.key_id)), der.generalized_time(now), der.sequence(single)
+    )
     assert responder.key.algorithm.digest is not None
     value = await responder.key.sign(Digest.of(data, responder.key.algorithm.digest))
     basic = der.sequence(

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -55,12 +56,12 @@ authorisation_table = sa.Table(
 )
 
 
-def _agency(row: sa.Row) -> Agency:
+def _agency(row: sa.Row[Any]) -> Agency:
     values = dict(row._mapping)  # noqa: SLF001  (SQLAlchemy's public spelling)
     return Agency(**{**values, "realm": Realm(row.realm)})
 
 
-def _authorisation(row: sa.Row) -> Authorisation:
+def _authorisation(row: sa.Row[Any]) -> Authorisation:
     values = dict(row._mapping)  # noqa: SLF001
     scope = frozenset(Regime(value) for value in json.loads(row.scope))
     return Authorisation(**{**values, "role": Role(row.role), "scope": scope})
@@ -73,7 +74,14 @@ class Directory:
         self._clock = clock
 
     async def add_agency(
-        self, uow: UnitOfWork, *, realm: Realm, code: str, name: str, parent: str, wording: dict[str, object] | None = None
+        self,
+        uow: UnitOfWork,
+        *,
+        realm: Realm,
+        code: str,
+        name: str,
+        parent: str,
+        wording: dict[str, object] | None = None,
     ) -> Agency:
         """A new agency, valid from now. Raises ``directory.agency_exists``."""
         known = await uow.execute(sa.select(agency_table.c.id).where(agency_table.c.code == code))

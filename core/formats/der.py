@@ -3,8 +3,21 @@
 import datetime as dt
 
 __all__ = [
-    "bit_string", "boolean", "context", "generalized_time", "ia5", "implicit", "integer", "null", "octet_string", "oid",
-    "sequence", "set_of", "tlv", "utf8", "utc_or_generalized",
+    "bit_string",
+    "boolean",
+    "context",
+    "generalized_time",
+    "ia5",
+    "implicit",
+    "integer",
+    "null",
+    "octet_string",
+    "oid",
+    "sequence",
+    "set_of",
+    "tlv",
+    "utc_or_generalized",
+    "utf8",
 ]  # fmt: skip
 
 

@@ -72,7 +72,7 @@ class Sandbox:
             )  # fmt: skip
             theirs.close()
             self._control = ours
-            ours.setblocking(False)  # noqa: FBT003
+            ours.setblocking(False)
             ready = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(ours, 16), 60)
             if ready != b"ready":
                 raise Unavailable("sandbox.failed")
@@ -135,5 +135,3 @@ def _error(answer: dict[str, Any]) -> ServiceError:
     if isinstance(kind, type) and issubclass(kind, ServiceError):
         return kind(answer["error"], **answer["evidence"])
     return Refused("sandbox.failed", detail=answer["error"])
-
-

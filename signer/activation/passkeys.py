@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives import hashes
 from fido2 import cbor
 from fido2.cose import ES256, CoseKey
 from fido2.utils import sha256
@@ -63,7 +62,8 @@ def verify_assertion(assertion: Assertion, *, challenge: bytes, public_key: byte
         client = CollectedClientData(assertion.client_data)
         data = AuthenticatorData(assertion.authenticator_data)
         fields = json.loads(assertion.client_data)
-        key = CoseKey.parse(cbor.decode(public_key))
+        cose: Any = cbor.decode(public_key)
+        key = CoseKey.parse(cose)
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise BadInput("activation.malformed") from error
     if client.type != "webauthn.get":
@@ -116,13 +116,17 @@ class SoftwarePasskey:
     @property
     def public_key(self) -> bytes:
         """COSE key."""
-        return cbor.encode(dict(ES256.from_cryptography_key(self._key.public_key())))
+        key: Any = ES256
+        return cbor.encode(dict(key.from_cryptography_key(self._key.public_key())))
 
     def answer(self, challenge: bytes, rp: RelyingParty, *, flags: int = 0x05, counter: int = 0) -> Assertion:
         """What an authenticator would give for ``challenge``."""
-        data = AuthenticatorData.create(sha256(rp.rp_id.encode()), flags, counter)
+        data = AuthenticatorData.create(sha256(rp.rp_id.encode()), AuthenticatorData.FLAG(flags), counter)
         client = CollectedClientData.create("webauthn.get", challenge, rp.origin)
         signature = self._key.sign(bytes(data) + sha256(bytes(client)), ec.ECDSA(hashes.SHA256()))
         return Assertion(
-            credential_id=self.credential_id, authenticator_data=bytes(data), client_data=bytes(client), signature=signature
+            credential_id=self.credential_id,
+            authenticator_data=bytes(data),
+            client_data=bytes(client),
+            signature=signature,
         )

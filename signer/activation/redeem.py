@@ -72,7 +72,7 @@ async def open_activation(
     return Opened(record.tx, record.challenge)
 
 
-async def _load(uow: UnitOfWork, tx: str) -> tuple[sa.Row, ActivationRecord]:
+async def _load(uow: UnitOfWork, tx: str) -> tuple[sa.Row[Any], ActivationRecord]:
     row = (await uow.execute(sa.select(activation_table).where(activation_table.c.tx == tx))).first()
     if row is None:
         raise NotFound("activation.unknown")
@@ -110,7 +110,7 @@ async def approve(uow: UnitOfWork, clock: Clock, rp: RelyingParty, tx: str, asse
     await _move(uow, tx, "open", "approved", evidence=evidence, approved_at=clock.now())
 
 
-async def _advance_count(uow: UnitOfWork, passkey: sa.Row, count: int) -> None:
+async def _advance_count(uow: UnitOfWork, passkey: sa.Row[Any], count: int) -> None:
     """A count that does not grow is a cloned authenticator; 0 stays 0 for synced passkeys."""
     if count == 0 and passkey.sign_count == 0:
         return
@@ -150,7 +150,7 @@ async def spend(
     return evidence
 
 
-async def _require_own_passkey(uow: UnitOfWork, row: sa.Row, evidence: dict[str, Any]) -> None:
+async def _require_own_passkey(uow: UnitOfWork, row: sa.Row[Any], evidence: dict[str, Any]) -> None:
     assertion = Assertion.from_json(evidence["assertion"])
     t = passkey_table.c
     query = sa.select(passkey_table).where(t.credential_id == assertion.credential_id, t.person_id == row.person_id)
@@ -173,8 +173,6 @@ def verify_evidence(evidence: dict[str, Any]) -> ActivationRecord:
 
 async def _move(uow: UnitOfWork, tx: str, old: str, new: str, **values: Any) -> None:
     t = activation_table.c
-    done = await uow.execute(
-        activation_table.update().where(t.tx == tx, t.state == old).values(state=new, **values)
-    )
+    done = await uow.execute(activation_table.update().where(t.tx == tx, t.state == old).values(state=new, **values))
     if done.rowcount != 1:
         raise Conflict("activation.spent" if new == "spent" else "activation.not_open")

@@ -156,11 +156,18 @@ class _Sheet:
 
     def _footer(self, width: float, bottom: float, page: int, pages: int) -> bytes:
         text = self.marks.footer.format(page=page, pages=pages)
-        line = b"0.6 G 0.4 w %.2f %.2f m %.2f %.2f l S\n" % (_EDGE, bottom + _FOOTER - 3, width - _EDGE, bottom + _FOOTER - 3)
+        line = b"0.6 G 0.4 w %.2f %.2f m %.2f %.2f l S\n" % (
+            _EDGE,
+            bottom + _FOOTER - 3,
+            width - _EDGE,
+            bottom + _FOOTER - 3,
+        )
         size = 8.5
         content = line + self._text(text, width - _EDGE - self.regular.width(text, size), bottom + 10, size)
         if self.marks.training:
-            content += b"0.75 0.1 0.1 rg\n" + self._text(self.marks.training, _EDGE, bottom + 10, 8.5, bold=True) + b"0 g\n"
+            content += (
+                b"0.75 0.1 0.1 rg\n" + self._text(self.marks.training, _EDGE, bottom + 10, 8.5, bold=True) + b"0 g\n"
+            )
         return content
 
     def _text_mark(self, width: float, top: float) -> bytes:

@@ -16,7 +16,7 @@ from audit.events import Leaf, LeafType, commit
 from core.db import UnitOfWork
 from core.directory.model import Agency, Role
 from core.directory.records import Directory
-from core.errors import BadInput, Refused
+from core.errors import BadInput, Refused, ServiceError
 from core.ids import new_id, random_bytes
 from core.limits import LIMITS
 from core.values import Digest, Realm, Regime
@@ -129,6 +129,18 @@ class CopyDesk:
                 case _:
                     return copy
 
+    async def resume(self, note: Note) -> dict[str, str]:
+        """After a restart: take every unfinished copy on; returns its state, or the code of what it waits for."""
+        async with self.signing.db.read() as uow:
+            ids = await store.unfinished(uow)
+        found: dict[str, str] = {}
+        for copy_id in ids:
+            try:
+                found[copy_id] = (await self.advance(copy_id, note)).state
+            except ServiceError as error:
+                found[copy_id] = error.code
+        return found
+
     # 3 ----------------------------------------------------------------------------------------------- compose
     async def _compose(self, copy: CertifiedCopy, agency: Agency, note: Note) -> None:
         printed = await self.printer.compose(copy, agency, self.signing.clock.now())
@@ -186,9 +198,7 @@ class CopyDesk:
             await self._require_people(uow, agency, copy.regime, copy.certifier_id, copy.clerk_id)
 
         async def settle(uow: UnitOfWork, _name: str) -> None:
-            old, new = (
-                ("awaiting_certifier", "certified") if role == "certifier" else ("awaiting_seal", "sealed")
-            )
+            old, new = ("awaiting_certifier", "certified") if role == "certifier" else ("awaiting_seal", "sealed")
             await store.move(uow, copy.id, old, new)
 
         await sign(order_id, desk, guard=guard, settle=settle, note=note)
@@ -273,7 +283,9 @@ class CopyDesk:
         async with self.signing.db.write() as uow:
             copy = await store.get(uow, copy_id)
             if copy.state in {"released", "voided"}:
-                raise Refused("copy.already_released" if copy.state == "released" else "copy.already_voided", copy=copy_id)
+                raise Refused(
+                    "copy.already_released" if copy.state == "released" else "copy.already_voided", copy=copy_id
+                )
             await self.register.void(uow, copy.entry_id, reason)
             for order in (copy.certifier_order, copy.seal_order):
                 if order is not None:
@@ -345,5 +357,3 @@ def _facts(intake: Intake, request: CopyRequest) -> dict[str, Any]:
         "dpi": intake.dpi, "source": intake.kind, "pdfa": intake.pdfa,
         "removed": list(intake.removed), "warnings": list(intake.warnings),
     }  # fmt: skip
-
-

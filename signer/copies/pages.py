@@ -64,9 +64,7 @@ class Printer:
             certifier, capacity = "", ""
             if copy.certifier_id is not None:
                 person = await self.directory.person(uow, copy.certifier_id)
-                right = await self.directory.authorisation(
-                    uow, person.id, agency.id, Role.CERTIFIER, copy.regime
-                )
+                right = await self.directory.authorisation(uow, person.id, agency.id, Role.CERTIFIER, copy.regime)
                 certifier, capacity = person.name, right.capacity
         claims = qr_seal.SealClaims(
             issued_at=at.replace(microsecond=0), id=copy.seal_id, content_sha256=bytes.fromhex(copy.content),

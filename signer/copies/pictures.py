@@ -4,6 +4,7 @@ import io
 import math
 from functools import cache
 from importlib.resources import files
+from itertools import pairwise
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -40,7 +41,7 @@ def sample_signature(name: str) -> Appearance:
         x = width * 2 * (0.12 + 0.74 * t) + width * 0.16 * math.sin(b * 2 * math.pi * t + c)
         y = height * (1 - 0.62 * (1 - 0.6 * t) * math.sin(a * 2 * math.pi * t + c) * math.cos(b * math.pi * t))
         points.append((x, y))
-    for (p, q), step in zip(zip(points, points[1:], strict=False), range(400), strict=False):
+    for (p, q), step in zip(pairwise(points), range(400), strict=False):
         draw.line((*p, *q), fill=(20, 50, 160, 255), width=7 + int(4 * math.sin(step / 17)))
     draw.line((width * 0.3, height * 1.75, width * 1.7, height * 1.55), fill=(20, 50, 160, 255), width=7)
     return _appearance(image.resize((width, height), Image.Resampling.LANCZOS))

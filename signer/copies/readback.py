@@ -18,9 +18,11 @@ def read(payload: bytes, arguments: dict[str, Any]) -> tuple[dict[str, Any], byt
         page = document[arguments["page"]]
         left, bottom, right, top = page.get_mediabox()
         x0, y0, x1, y1 = arguments["rect"]
-        picture = page.render(
-            scale=200 / 72, crop=(x0 - left, y0 - bottom, right - x1, top - y1), grayscale=True
-        ).to_pil().convert("L")
+        picture = (
+            page.render(scale=200 / 72, crop=(x0 - left, y0 - bottom, right - x1, top - y1), grayscale=True)
+            .to_pil()
+            .convert("L")
+        )
     except pypdfium2.PdfiumError as error:
         raise BadInput("compose.unreadable") from error
     return {"texts": qr.read(picture.tobytes(), picture.width, picture.height)}, b""

@@ -1,6 +1,5 @@
 """Finds QR texts in a picture, inside the sandbox."""
 
-
 from typing import Any
 
 from signer.copies import qr

@@ -13,7 +13,7 @@ from signer.records import copy_table
 __all__ = ["all_copies", "by_column", "get", "move", "unfinished"]
 
 
-def _from(row: sa.Row) -> CertifiedCopy:
+def _from(row: sa.Row[Any]) -> CertifiedCopy:
     values = dict(row._mapping)  # noqa: SLF001
     return CertifiedCopy(**{**values, "realm": Realm(row.realm), "regime": Regime(row.regime)})
 
@@ -52,8 +52,6 @@ async def unfinished(uow: UnitOfWork) -> list[str]:
 async def move(uow: UnitOfWork, copy_id: str, old: str, new: str, **values: Any) -> None:
     """``old → new``; exactly one mover wins. Raises ``copy.not_in_state``."""
     t = copy_table.c
-    done = await uow.execute(
-        copy_table.update().where(t.id == copy_id, t.state == old).values(state=new, **values)
-    )
+    done = await uow.execute(copy_table.update().where(t.id == copy_id, t.state == old).values(state=new, **values))
     if done.rowcount != 1:
         raise Conflict("copy.not_in_state", copy=copy_id, state=old)

@@ -63,7 +63,7 @@ class Typeface:
 
     def width(self, text: str, size: float) -> float:
         """Points."""
-        return sum(self._advance[i] for i in self._ids(text)) * size / 1000
+        return float(sum(self._advance[i] for i in self._ids(text)) * size / 1000)
 
     def wrap(self, text: str, size: float, width: float) -> list[str]:
         """Lines no wider than ``width``; a single long word keeps its line."""
@@ -102,7 +102,10 @@ class Typeface:
             )
         )  # fmt: skip
         widths = generic.ArrayObject(
-            [generic.NumberObject(0), generic.ArrayObject(generic.FloatObject(round(self._advance[i], 3)) for i in range(len(self._advance)))]
+            [
+                generic.NumberObject(0),
+                generic.ArrayObject(generic.FloatObject(round(self._advance[i], 3)) for i in range(len(self._advance))),
+            ]
         )
         info = {name("/Registry"): generic.pdf_string("Adobe"), name("/Ordering"): generic.pdf_string("Identity"),
                 name("/Supplement"): generic.NumberObject(0)}  # fmt: skip

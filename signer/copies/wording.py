@@ -29,9 +29,7 @@ class Wording:
     so_hoa_title: str = "BẢN SỐ HÓA"
     check_at: str = "Kiểm tra tại: {host}"
     code_line: str = "Mã tra cứu: {code}"
-    system_line: str = (
-        "Bản điện tử được chuyển đổi từ văn bản giấy; lưu tại Hệ thống {system}, chủ quản: {parent}."
-    )
+    system_line: str = "Bản điện tử được chuyển đổi từ văn bản giấy; lưu tại Hệ thống {system}, chủ quản: {parent}."
     trust_line: str = "Chỉ tin kết quả trên tên miền ở trên."
     footer: str = "trang {page}/{pages} · {code}"
     layout: str = "band"

@@ -58,7 +58,8 @@ class KeyRef:
 
 class KeyStore(Protocol):
     """Private keys we can use but never see. Errors: ``key.missing``, ``key.disabled``, ``key.bad_input``, ``key.wrong_purpose``,
-    ``key.wrong_signature`` (never released), ``key.unavailable``."""
+    ``key.wrong_signature`` (never released), ``key.unavailable``.
+    """
 
     name: str
     not_for_production: bool

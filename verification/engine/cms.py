@@ -23,7 +23,7 @@ _HASHES: dict[str, type[hashes.HashAlgorithm]] = {
 _TST_INFO, _DATA = "tst_info", "data"
 
 
-class CmsFault(ValueError):  # noqa: N818 - says what it is
+class CmsFault(ValueError):
     """``kind`` is format, hash, crypto, constraint or algorithm."""
 
     def __init__(self, kind: str, detail: str) -> None:

@@ -290,7 +290,7 @@ def _changes(work: _Work, signature: EmbeddedPdfSignature, index: int, revisions
     """What came after this signature: after the last one only validation data and document time-stamps."""
     if index == len(revisions.ends) - 1:
         return
-    signature.compute_integrity_info()  # type: ignore[no-untyped-call]
+    signature.compute_integrity_info()
     result = signature.diff_result
     level = getattr(result, "modification_level", ModificationLevel.OTHER)
     most = ModificationLevel.LTA_UPDATES if last else ModificationLevel.FORM_FILLING

@@ -15,7 +15,7 @@ __all__ = ["NotAccounted", "Revisions", "check_byte_range", "check_objects", "re
 _TRAILER = re.compile(rb"(?<=[\r\n])startxref[ \t]*[\r\n]+[ \t]*(\d{1,12})[ \t]*[\r\n]+%%EOF(?:\r\n|\n|\r|\Z)")
 
 
-class NotAccounted(ValueError):  # noqa: N818 - says what it is
+class NotAccounted(ValueError):
     """Bytes that no revision or signature accounts for; the text says which."""
 
 

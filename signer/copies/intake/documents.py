@@ -179,7 +179,8 @@ def _balanced(pdf: Pdf, body: bytes) -> bytes:
     """The content as a form of its own would isolate it; here: drop every Q that nothing opened, close what stays open."""
     depth = 0
     kept = []
-    for operands, operator in pikepdf.parse_content_stream(pdf.make_stream(body)):
+    instructions: Any = pikepdf.parse_content_stream(pdf.make_stream(body))
+    for operands, operator in instructions:
         if str(operator) == "q":
             depth += 1
         elif str(operator) == "Q":
@@ -194,7 +195,11 @@ def _save(pdf: Pdf) -> bytes:
     pdf.remove_unreferenced_resources()
     target = io.BytesIO()
     pdf.save(
-        target, object_stream_mode=pikepdf.ObjectStreamMode.disable, encryption=False, linearize=False, deterministic_id=True
+        target,
+        object_stream_mode=pikepdf.ObjectStreamMode.disable,
+        encryption=False,
+        linearize=False,
+        deterministic_id=True,
     )
     return target.getvalue()
 

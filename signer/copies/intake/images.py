@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 import pikepdf
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from pikepdf import Array, Dictionary, Name, Pdf
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from core.errors import BadInput
 from core.limits import LIMITS
@@ -69,7 +69,16 @@ def read(data: bytes) -> list[PageImage]:
                 _require_pixels(*image.size)
                 pages.append(_jpeg(image, data) if kind == "jpeg" else _packed(image))
             return pages
-    except (OSError, ValueError, SyntaxError, EOFError, KeyError, struct.error, UnidentifiedImageError, zlib.error) as error:
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        EOFError,
+        KeyError,
+        struct.error,
+        UnidentifiedImageError,
+        zlib.error,
+    ) as error:
         raise BadInput("intake.damaged") from error
 
 
@@ -97,7 +106,7 @@ def _dpi(image: Image.Image) -> int | None:
 
 def _jpeg(image: Image.Image, data: bytes) -> PageImage:
     """As it is, unless its colours are not what PDF/A's sRGB intent covers."""
-    if image.mode not in {"RGB", "L"} or image.info.get("progressive") is None and image.mode == "CMYK":
+    if image.mode not in {"RGB", "L"} or (image.info.get("progressive") is None and image.mode == "CMYK"):
         return _encoded(image.convert("RGB"), image)
     image.load()  # a truncated file is found here, not by a citizen's viewer
     orientation = int(image.getexif().get(0x0112, 1))
@@ -141,7 +150,10 @@ def write(pages: list[PageImage], title: str) -> tuple[bytes, str | None]:
         _add(pdf, page)
     profile = pdf.make_stream(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(), {"/N": 3})
     intent = Dictionary(
-        Type=Name.OutputIntent, S=Name.GTS_PDFA1, OutputConditionIdentifier=pikepdf.String("sRGB"), DestOutputProfile=profile
+        Type=Name.OutputIntent,
+        S=Name.GTS_PDFA1,
+        OutputConditionIdentifier=pikepdf.String("sRGB"),
+        DestOutputProfile=profile,
     )
     pdf.Root.OutputIntents = Array([pdf.make_indirect(intent)])
     with pdf.open_metadata(set_pikepdf_as_editor=False, update_docinfo=False) as meta:

@@ -33,7 +33,14 @@ def normalise(payload: bytes, arguments: dict[str, Any]) -> tuple[dict[str, Any]
         warnings.append("intake.warn_dpi_unknown")
     elif dpi < LIMITS["intake.warn_dpi"]:
         warnings.append("intake.warn_low_dpi")
-    facts = {"pages": len(pages), "kind": images.sniff(files[0]), "dpi": dpi, "pdfa": pdfa, "removed": [], "warnings": warnings}
+    facts = {
+        "pages": len(pages),
+        "kind": images.sniff(files[0]),
+        "dpi": dpi,
+        "pdfa": pdfa,
+        "removed": [],
+        "warnings": warnings,
+    }
     return facts, document
 
 

@@ -14,7 +14,9 @@ from core.values import Realm, Regime
 async def house(db, clock):
     directory = Directory(clock)
     async with db.write() as uow:
-        agency = await directory.add_agency(uow, realm=Realm.TRAINING, code="H55.1", name="UBND xã Mẫu", parent="UBND tỉnh")
+        agency = await directory.add_agency(
+            uow, realm=Realm.TRAINING, code="H55.1", name="UBND xã Mẫu", parent="UBND tỉnh"
+        )
         person = await directory.add_person(uow, agency, "Nguyễn Thị Ánh")
     return directory, agency, person
 
@@ -62,7 +64,9 @@ async def test_an_agency_is_known_by_code_and_not_made_twice(db, house):
 async def test_an_ended_agency_names_its_successor_and_refuses_new_work(db, clock, house):
     directory, agency, _ = house
     async with db.write() as uow:
-        after = await directory.add_agency(uow, realm=Realm.TRAINING, code="H55.9", name="UBND xã Mới", parent="UBND tỉnh")
+        after = await directory.add_agency(
+            uow, realm=Realm.TRAINING, code="H55.9", name="UBND xã Mới", parent="UBND tỉnh"
+        )
         clock.move(days=1)
         await directory.end_agency(uow, "H55.1", "H55.9")
         ended = await directory.agency(uow, "H55.1")

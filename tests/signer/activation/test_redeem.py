@@ -35,7 +35,13 @@ class Hand:
             await redeem.approve(uow, self.clock, RP, tx, assertion)
 
     async def spend(self, tx, **change):
-        asked = {"credential_id": "C1", "person_id": self.person_id, "digests": list(H), "realm": Realm.TRAINING, "purpose": "seal"}
+        asked = {
+            "credential_id": "C1",
+            "person_id": self.person_id,
+            "digests": list(H),
+            "realm": Realm.TRAINING,
+            "purpose": "seal",
+        }
         async with self.db.write() as uow:
             return await redeem.spend(uow, self.clock, tx, **{**asked, **change})
 
@@ -98,7 +104,10 @@ def client_data(assertion, **values):
     ("bend", "code"),
     [
         (lambda h, c: h.passkey.answer(b"0" * 32, RP), "activation.wrong_challenge"),
-        (lambda h, c: h.passkey.answer(c, RelyingParty("sign.localhost", "http://sign.localhost:8000")), "activation.wrong_origin"),
+        (
+            lambda h, c: h.passkey.answer(c, RelyingParty("sign.localhost", "http://sign.localhost:8000")),
+            "activation.wrong_origin",
+        ),
         (lambda h, c: h.passkey.answer(c, RelyingParty("localhost", RP.origin)), "activation.wrong_origin"),
         (lambda h, c: client_data(h.passkey.answer(c, RP), crossOrigin=True), "activation.wrong_origin"),
         (lambda h, c: client_data(h.passkey.answer(c, RP), topOrigin="http://x"), "activation.wrong_origin"),

@@ -17,7 +17,9 @@ KIND = "SCTĐT/BS"
 async def desk(db, clock):
     register = Register(clock)
     async with db.write() as uow:
-        agency = await Directory(clock).add_agency(uow, realm=Realm.TRAINING, code="H55.1", name="UBND xã", parent="UBND tỉnh")
+        agency = await Directory(clock).add_agency(
+            uow, realm=Realm.TRAINING, code="H55.1", name="UBND xã", parent="UBND tỉnh"
+        )
         book = await register.open_book(uow, agency, KIND, 2026)
     return register, agency, book
 

@@ -1,0 +1,29 @@
+"""A real process that certifies and dies at a named step, or resumes what others left."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+from api import bootstrap
+from api.certifying import certify_file
+from api.roles import ProcessRole
+from tests.flows import town
+
+
+async def main(home: str, url: str, step: str) -> None:
+    async with bootstrap.open_service(town.settings(Path(home), url), ProcessRole.SIGNER) as service:
+        if step == "resume":
+            print(await service.copies.resume(lambda _: None))  # noqa: T201
+            return
+
+        def die(name: str) -> None:
+            if name == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        await certify_file(service, [town.scan(step)], step, town.request(), Path(home), die)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

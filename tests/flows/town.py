@@ -1,0 +1,47 @@
+"""A training town: home, agency, certifier, clerk; and a scan to certify."""
+
+import datetime as dt
+import io
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+
+from api import bootstrap
+from api.roles import ProcessRole
+from core.directory.model import Role
+from core.settings import Settings
+from core.values import Realm, Regime
+
+
+def scan(text: str = "BAN CHINH") -> bytes:
+    image = Image.new("RGB", (827, 1169), "white")
+    ImageDraw.Draw(image).text((100, 100), text, "black")
+    target = io.BytesIO()
+    image.save(target, "JPEG", quality=60, dpi=(100, 100))
+    return target.getvalue()
+
+
+def settings(home: Path, url: str = "") -> Settings:
+    return Settings(home=home, database_url=url)
+
+
+async def build(home: Path, url: str = "", realm: Realm = Realm.TRAINING) -> Settings:
+    made = settings(home, url)
+    await bootstrap.create_home(made, realm)
+    async with bootstrap.open_service(made, ProcessRole.SIGNER) as service:
+        agency = await service.enrolment.agency(code="H1", name="UBND xã Đường Lâm", parent="UBND tỉnh Ví Dụ")
+        now = service.clock.now()
+        for name, role in (("Lê Thị Hữu", Role.CERTIFIER), ("Đỗ Văn Thư", Role.CLERK)):
+            await service.enrolment.person(
+                agency=agency.code, name=name, role=role, number="1/QĐ", capacity="TUQ. CHỦ TỊCH", dated=now,
+                valid_to=now + dt.timedelta(days=9), scope=frozenset(Regime),
+            )  # fmt: skip
+    return made
+
+
+def request(**change):
+    return {
+        "kind": "Giấy khai sinh", "regime": Regime.CERTIFIED_COPY, "agency": "", "original_number": "45/2001",
+        "pages": None, "copies": 1, "requester": "Phạm Thị Ổn", "device": "máy quét",
+        "scanned_at": dt.datetime(2026, 11, 25, tzinfo=dt.UTC), **change,
+    }  # fmt: skip
