@@ -49,8 +49,7 @@ async def issue(
 
     # 4 verify against the order
     made = Certificate.parse(der)
-    signer_key = key.spki if issuer is None else issuer.certificate.spki
-    _require_as_ordered(made, serial, key.spki, signer_key, issuer)
+    _require_as_ordered(made, serial, key.spki, key if issuer is None else issuer.key, issuer)
 
     # 5 record and hand out
     async with db.write() as uow:
@@ -85,17 +84,13 @@ async def _prove_possession(key: SigningKey) -> None:
         raise Refused("ca.no_possession") from error
 
 
-def _require_as_ordered(made: Certificate, serial: int, spki: bytes, signer_spki: bytes, issuer: Issuer | None) -> None:
+def _require_as_ordered(
+    made: Certificate, serial: int, spki: bytes, signer: SigningKey, issuer: Issuer | None
+) -> None:  # fmt: skip
     parsed = made.parsed
     try:
-        key: Any = load_der_public_key(signer_spki)
-        algorithm = parsed.signature_hash_algorithm
-        assert algorithm is not None
-        if isinstance(key, ec.EllipticCurvePublicKey):
-            key.verify(parsed.signature, parsed.tbs_certificate_bytes, ec.ECDSA(algorithm))
-        else:
-            assert issuer is not None
-            verify_signature(key, parsed.signature, parsed.tbs_certificate_bytes, issuer.key.algorithm)
+        public: Any = load_der_public_key(signer.spki if issuer is None else issuer.certificate.spki)
+        verify_signature(public, parsed.signature, parsed.tbs_certificate_bytes, signer.algorithm)
     except InvalidSignature as error:
         raise Broken("ca.not_as_ordered") from error
     if (

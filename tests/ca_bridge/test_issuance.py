@@ -56,6 +56,17 @@ async def test_an_issued_certificate_is_recorded_as_good_and_openssl_accepts_the
 
 
 @pytest.mark.parametrize("algorithm", [a for a in SignatureAlgorithm if a.digest])
+async def test_a_root_and_what_is_under_it_may_have_any_acceptable_algorithm(db, clock, openssl, algorithm):
+    root_key, issuing_key = await new_key("root", algorithm), await new_key("issuing", algorithm)
+    root = Issuer(certificate=await order(db, clock, root_key, "root", name="Gốc"), key=root_key, slug="root")
+    issuing = await order(db, clock, issuing_key, "issuing", root, name="Cấp phát")
+    openssl.pem("root.pem", root.certificate)
+    openssl.pem("issuing.pem", issuing)
+    assert openssl.verify(issuing)[0] == 0
+    assert [row.status for row in await rows(db)] == ["good", "good"]
+
+
+@pytest.mark.parametrize("algorithm", [a for a in SignatureAlgorithm if a.digest])
 async def test_a_key_of_every_acceptable_algorithm_gets_a_certificate(db, clock, ca, openssl, algorithm):
     openssl.ca(ca)
     made = await order(db, clock, await new_key("official", algorithm), issuer=ca.issuing)
