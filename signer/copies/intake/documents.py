@@ -32,7 +32,8 @@ def normalise(data: bytes) -> tuple[dict[str, Any], bytes]:
             _require_acceptable(pdf)
             layered = "/OCProperties" in pdf.Root
             flat = _needs_flattening(pdf)
-            _strip(pdf, removed, keep_form=flat)
+            # The renderer must still know what the file hides, or it would paint it
+            _strip(pdf, removed, keep_form=flat, keep_layers=layered)
             stripped = _save(pdf)
         if layered:
             return _rasterised(stripped if not flat else _flattened(stripped), removed)
@@ -64,18 +65,35 @@ def _require_acceptable(pdf: Pdf) -> None:
         return
     if "/XFA" in form:
         raise Refused("intake.xfa")
-    for field in form.get("/Fields", Array([])):
-        if field.get("/FT") == Name.Sig and "/V" in field:
-            raise Refused("intake.signed")
+    if _is_signed(form):
+        raise Refused("intake.signed")
+
+
+def _is_signed(form: Any) -> bool:
+    """A filled signature field at any depth; ``/FT`` is inherited (ISO 32000-1, 12.7.3.1)."""
+    waiting = [(field, None) for field in form.get("/Fields", Array([]))]
+    seen: set[tuple[int, int]] = set()
+    while waiting:
+        field, inherited = waiting.pop()
+        if field.is_indirect:
+            if field.objgen in seen:
+                continue  # a loop in the tree
+            seen.add(field.objgen)
+        kind = field.get("/FT", inherited)
+        if kind == Name.Sig and "/V" in field:
+            return True
+        waiting += [(child, kind) for child in field.get("/Kids", Array([]))]
+    return False
 
 
 def _needs_flattening(pdf: Pdf) -> bool:
     return "/AcroForm" in pdf.Root or any("/Annots" in page for page in pdf.pages)
 
 
-def _strip(pdf: Pdf, removed: list[str], *, keep_form: bool) -> None:
+def _strip(pdf: Pdf, removed: list[str], *, keep_form: bool, keep_layers: bool = False) -> None:
+    kept = {key for key, keep in (("/AcroForm", keep_form), ("/OCProperties", keep_layers)) if keep}
     for key in _ROOT_DROPS:
-        if key in pdf.Root and not (keep_form and key == "/AcroForm"):
+        if key in pdf.Root and key not in kept:
             removed.append(_SAID.get(key, key[1:].lower()))
             del pdf.Root[key]
     for page in pdf.pages:

@@ -1,7 +1,9 @@
 """Intake, through the real sandbox: hostile and odd files, made here, become revision 0 or are refused by name."""
 
 import io
+import struct
 import subprocess
+import zlib
 from pathlib import Path
 
 import pikepdf
@@ -145,3 +147,189 @@ async def test_a_coarse_scan_and_one_of_unknown_resolution_are_warned_about(sand
     assert (low.dpi, low.warnings) == (100, ("intake.warn_low_dpi",))
     unknown = await take_in(sandbox, [picture("PNG")], title="x")
     assert (unknown.dpi, unknown.warnings) == (None, ("intake.warn_dpi_unknown",))
+
+
+def signed_field(pdf: Pdf) -> None:
+    value = pdf.make_indirect(Dictionary(Type=Name.Sig, Filter=Name("/Adobe.PPKLite")))
+    field = pdf.make_indirect(Dictionary(FT=Name.Sig, T=pikepdf.String("s"), V=value))
+    pdf.Root.AcroForm = Dictionary(Fields=Array([field]))
+
+
+def signed_child(pdf: Pdf) -> None:
+    value = pdf.make_indirect(Dictionary(Type=Name.Sig, Filter=Name("/Adobe.PPKLite")))
+    child = pdf.make_indirect(Dictionary(T=pikepdf.String("s"), V=value))
+    parent = pdf.make_indirect(Dictionary(FT=Name.Sig, T=pikepdf.String("p"), Kids=Array([child])))
+    parent.Kids.append(parent)  # a loop, which must not hold the reader
+    pdf.Root.AcroForm = Dictionary(Fields=Array([parent]))
+
+
+def xfa(pdf: Pdf) -> None:
+    pdf.Root.AcroForm = Dictionary(Fields=Array([]), XFA=pdf.make_stream(b"<xdp/>"))
+
+
+def locked() -> bytes:
+    target = io.BytesIO()
+    with Pdf.open(io.BytesIO(document())) as pdf:
+        pdf.save(target, encryption=pikepdf.Encryption(owner="o", user="u"))
+    return target.getvalue()
+
+
+def empty_tree() -> bytes:
+    pdf = Pdf.new()
+    target = io.BytesIO()
+    pdf.save(target)
+    return target.getvalue()
+
+
+def huge_png() -> bytes:
+    body = b"IHDR" + struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
+
+
+def noisy(form: str) -> bytes:
+    target = io.BytesIO()
+    Image.effect_noise((400, 400), 90).save(target, form)
+    return target.getvalue()[:-20_000]
+
+
+REFUSALS = {
+    "nothing": (lambda: b"", "intake.empty"),
+    "text": (lambda: b"Kinh gui Uy ban nhan dan", "intake.not_a_document"),
+    "bytes before the header": (lambda: b"GIF89a\n" + document(), "intake.bytes_outside"),
+    "bytes after the end": (lambda: document() + b"PK\x03\x04 more", "intake.bytes_outside"),
+    "a password": (locked, "intake.password"),
+    "XFA": (lambda: document(change=xfa), "intake.xfa"),
+    "a signature": (lambda: document(change=signed_field), "intake.signed"),
+    "a signature below a parent field": (lambda: document(change=signed_child), "intake.signed"),
+    "301 pages": (lambda: document(pages=301), "intake.too_many_pages"),
+    "no page": (empty_tree, "intake.no_pages"),
+    "a header of 100 000 squared": (huge_png, "intake.too_many_pixels"),
+    "a truncated JPEG": (lambda: noisy("JPEG"), "intake.damaged"),
+    "a truncated PNG": (lambda: noisy("PNG"), "intake.damaged"),
+    "a PDF of one line": (lambda: b"%PDF-1.7\n%%EOF", "intake.damaged"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+async def test_what_cannot_be_copied_is_refused_by_its_own_code(sandbox, name):
+    make, code = REFUSALS[name]
+    assert await refusal(sandbox, make()) == code
+
+
+async def test_a_pdf_comes_alone(sandbox):
+    assert await refusal(sandbox, document(), document()) == "intake.one_pdf"
+    assert await refusal(sandbox) == "intake.empty"
+
+
+async def test_a_flate_bomb_is_stopped_and_the_next_file_is_served(sandbox):
+    packer = zlib.compressobj(9)
+    zeros = bytes(2**24)
+    packed = b"".join([*(packer.compress(zeros) for _ in range(192)), packer.flush()])
+
+    def change(pdf: Pdf) -> None:
+        stream = pdf.make_stream(b"")
+        stream.write(packed, filter=Name.FlateDecode)
+        pdf.pages[0].obj.Contents = stream
+
+    assert await refusal(sandbox, document(change=change)) in {"sandbox.limit", "intake.damaged"}
+    assert (await take_in(sandbox, [document()], title="x")).pages == 1
+
+
+async def test_a_plain_pdf_keeps_its_look_and_size(sandbox, tmp_path):
+    found = await take_in(sandbox, [document(pages=2)], title="x")
+    assert (found.kind, found.pages, found.pdfa, found.removed) == ("pdf", 2, None, ())
+    shown = rendered(found.document, 1)
+    assert shown.size == (200, 300)
+    assert near(shown.getpixel((50, 250)), RED)
+    assert near(shown.getpixel((150, 50)), WHITE)
+    require_sound(found, tmp_path)
+
+
+@pytest.mark.parametrize("turn", [0, 90, 180, 270])
+async def test_a_turned_and_cropped_page_looks_as_before(sandbox, tmp_path, turn):
+    def change(pdf: Pdf) -> None:
+        pdf.pages[0].obj.Rotate = turn
+        pdf.pages[0].obj.CropBox = Array([10, 20, 150, 240])
+
+    before = document(b"1 0 0 rg 10 20 60 60 re f 0 0 1 rg 90 180 60 60 re f", change=change)
+    found = await take_in(sandbox, [before], title="x")
+    old, new = rendered(before), rendered(found.document)
+    assert new.size == old.size == ((140, 220) if turn in {0, 180} else (220, 140))
+    for x in (0.1, 0.5, 0.9):
+        for y in (0.1, 0.5, 0.9):
+            assert near(at(new, x, y), at(old, x, y))
+    with Pdf.open(io.BytesIO(found.document)) as pdf:
+        assert pdf.pages[0].obj.Rotate == 0 and "/CropBox" not in pdf.pages[0].obj
+    require_sound(found, tmp_path)
+
+
+@pytest.mark.parametrize("extra", [b"", b"Q Q Q Q Q ", b"Q Q q q "])
+async def test_what_was_outside_stays_invisible_when_the_box_is_enlarged(sandbox, tmp_path, extra):
+    def change(pdf: Pdf) -> None:
+        pdf.pages[0].obj.CropBox = Array([0, 0, 100, 100])
+
+    content = extra + b"1 0 0 rg 20 20 40 40 re f 0 0 1 rg 120 120 60 60 re f"
+    found = await take_in(sandbox, [document(content, change=change)], title="x")
+    with Pdf.open(io.BytesIO(found.document)) as pdf:
+        pdf.pages[0].obj.MediaBox = Array([0, 0, 200, 300])
+        target = io.BytesIO()
+        pdf.save(target)
+    shown = rendered(target.getvalue())
+    assert near(shown.getpixel((40, 260)), RED)
+    assert near(shown.getpixel((150, 150)), WHITE)
+    require_sound(found, tmp_path)
+
+
+async def test_an_annotation_becomes_part_of_the_page(sandbox, tmp_path):
+    def change(pdf: Pdf) -> None:
+        look = pdf.make_stream(b"0 0 1 rg 0 0 50 50 re f", Type=Name.XObject, Subtype=Name.Form)
+        look.BBox = Array([0, 0, 50, 50])
+        note = Dictionary(
+            Type=Name.Annot, Subtype=Name.Stamp, Rect=Array([120, 200, 170, 250]), F=4, AP=Dictionary(N=look),
+            A=Dictionary(S=Name.JavaScript, JS=pikepdf.String("app.alert(1)")),
+        )  # fmt: skip
+        pdf.pages[0].obj.Annots = Array([pdf.make_indirect(note)])
+
+    found = await take_in(sandbox, [document(change=change)], title="x")
+    assert found.removed == ("annotation_actions", "annotations_flattened")
+    assert near(rendered(found.document).getpixel((145, 75)), BLUE)
+    with Pdf.open(io.BytesIO(found.document)) as pdf:
+        assert "/Annots" not in pdf.pages[0].obj
+    assert b"app.alert" not in found.document
+    require_sound(found, tmp_path)
+
+
+async def test_a_hidden_layer_stays_hidden(sandbox, tmp_path):
+    def change(pdf: Pdf) -> None:
+        layer = pdf.make_indirect(Dictionary(Type=Name.OCG, Name=pikepdf.String("hidden")))
+        pdf.Root.OCProperties = Dictionary(OCGs=Array([layer]), D=Dictionary(OFF=Array([layer]), Order=Array([layer])))
+        pdf.pages[0].obj.Resources = Dictionary(Properties=Dictionary(L=layer))
+
+    content = b"1 0 0 rg 20 20 60 60 re f /OC /L BDC 0 0 1 rg 120 200 60 60 re f EMC"
+    before = document(content, change=change)
+    assert near(rendered(before).getpixel((150, 70)), WHITE)
+    found = await take_in(sandbox, [before], title="x")
+    shown = rendered(found.document)
+    assert "layers_flattened" in found.removed
+    assert near(at(shown, 0.25, 0.83), RED)
+    assert near(at(shown, 0.75, 0.23), WHITE)
+    require_sound(found, tmp_path)
+
+
+async def test_actions_scripts_and_attachments_are_taken_out_and_named(sandbox, tmp_path):
+    def change(pdf: Pdf) -> None:
+        script = Dictionary(S=Name.JavaScript, JS=pikepdf.String("app.alert(1)"))
+        pdf.Root.OpenAction = script
+        pdf.Root.AA = Dictionary(WC=script)
+        pdf.attachments["a.exe"] = b"MZ"
+        pdf.Root.Names.JavaScript = Dictionary(Names=Array([pikepdf.String("x"), script]))
+
+    before = document(change=change)
+    assert b"app.alert" in before and b"EmbeddedFile" in before
+    found = await take_in(sandbox, [before], title="x")
+    assert set(found.removed) >= {"open_action", "actions", "names_scripts_attachments"}
+    with Pdf.open(io.BytesIO(found.document)) as pdf:
+        assert not {"/OpenAction", "/AA", "/Names", "/AF"} & set(pdf.Root.keys())
+    for word in (b"JavaScript", b"app.alert", b"EmbeddedFile"):
+        assert word not in found.document
+    require_sound(found, tmp_path)
