@@ -105,12 +105,21 @@ def _strip(pdf: Pdf, removed: list[str], *, keep_form: bool, keep_layers: bool =
                 if key in note:
                     removed.append("annotation_actions")
                     del note[key]
+            if keep_layers and "/OC" in note:
+                _hide_with_layer(note)
         if not keep_form and "/Annots" in page:
             del page["/Annots"]
     if "/Info" in pdf.trailer:
         del pdf.trailer["/Info"]
     if "/Metadata" in pdf.Root:
         del pdf.Root["/Metadata"]  # a PDF/A claim of another writer would not be ours to repeat
+
+
+def _hide_with_layer(note: Any) -> None:
+    """The renderer looks at the layer of a form, not of an annotation: say it there, before the two become one."""
+    looks = note.get("/AP", Dictionary()).get("/N")
+    for look in [looks] if isinstance(looks, pikepdf.Stream) else list((looks or {}).values()):
+        look[Name.OC] = note.OC
 
 
 def _flattened(data: bytes) -> bytes:

@@ -222,15 +222,17 @@ async def test_a_pdf_comes_alone(sandbox):
 
 
 async def test_a_flate_bomb_is_stopped_and_the_next_file_is_served(sandbox):
-    packer = zlib.compressobj(9)
-    zeros = bytes(2**24)
-    packed = b"".join([*(packer.compress(zeros) for _ in range(192)), packer.flush()])
+    # 3 GiB of zeros, packed once and repeated: after a full flush the blocks do not refer to each other
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    block = packer.compress(bytes(2**24)) + packer.flush(zlib.Z_FULL_FLUSH)
+    packed = b"\x78\xda" + block * 192 + packer.flush() + struct.pack(">HH", (192 * 2**24) % 65521, 1)
 
     def change(pdf: Pdf) -> None:
         stream = pdf.make_stream(b"")
         stream.write(packed, filter=Name.FlateDecode)
         pdf.pages[0].obj.Contents = stream
 
+    # What meets the wall of memory first decides: the parser calls its failed allocation damage
     assert await refusal(sandbox, document(change=change)) in {"sandbox.limit", "intake.damaged"}
     assert (await take_in(sandbox, [document()], title="x")).pages == 1
 
@@ -333,3 +335,25 @@ async def test_actions_scripts_and_attachments_are_taken_out_and_named(sandbox, 
     for word in (b"JavaScript", b"app.alert", b"EmbeddedFile"):
         assert word not in found.document
     require_sound(found, tmp_path)
+
+
+@pytest.mark.parametrize("layered", [False, True])
+async def test_an_annotation_of_a_hidden_layer_stays_hidden(sandbox, layered):
+    def change(pdf: Pdf) -> None:
+        layer = pdf.make_indirect(Dictionary(Type=Name.OCG, Name=pikepdf.String("hidden")))
+        look = pdf.make_stream(b"0 0 1 rg 0 0 50 50 re f", Type=Name.XObject, Subtype=Name.Form)
+        look.BBox = Array([0, 0, 50, 50])
+        note = Dictionary(
+            Type=Name.Annot, Subtype=Name.Stamp, Rect=Array([120, 200, 170, 250]), F=4, AP=Dictionary(N=look)
+        )
+        if layered:
+            note.OC = layer
+        else:
+            note.F = 2  # hidden by its own flag
+        pdf.Root.OCProperties = Dictionary(OCGs=Array([layer]), D=Dictionary(OFF=Array([layer]), Order=Array([layer])))
+        pdf.pages[0].obj.Annots = Array([pdf.make_indirect(note)])
+
+    before = document(change=change)
+    shown = rendered((await take_in(sandbox, [before], title="x")).document)
+    assert near(at(shown, 0.25, 0.83), RED)
+    assert near(at(shown, 0.725, 0.25), WHITE)
