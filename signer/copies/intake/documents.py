@@ -49,6 +49,8 @@ def normalise(data: bytes) -> tuple[dict[str, Any], bytes]:
     except pikepdf.PasswordError as error:
         raise BadInput("intake.password") from error
     except (pikepdf.PdfError, ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
+        if "bad_alloc" in str(error):
+            raise MemoryError from error  # a bomb met the sandbox's wall: a limit, not damage
         raise BadInput("intake.damaged") from error
     facts = {"pages": pages, "kind": "pdf", "dpi": None, "pdfa": None, "removed": sorted(set(removed)), "warnings": []}
     return facts, document
@@ -101,18 +103,22 @@ def _strip(pdf: Pdf, removed: list[str], *, keep_form: bool, keep_layers: bool =
             if key in page:
                 del page[key]
         for note in page.get("/Annots", []):
-            for key in ("/A", "/AA", "/PA", "/FS", "/RichMediaContent", "/Popup"):
-                if key in note:
-                    removed.append("annotation_actions")
-                    del note[key]
-            if keep_layers and "/OC" in note:
-                _hide_with_layer(note)
+            _strip_note(note, removed, keep_layers=keep_layers)
         if not keep_form and "/Annots" in page:
             del page["/Annots"]
     if "/Info" in pdf.trailer:
         del pdf.trailer["/Info"]
     if "/Metadata" in pdf.Root:
         del pdf.Root["/Metadata"]  # a PDF/A claim of another writer would not be ours to repeat
+
+
+def _strip_note(note: Any, removed: list[str], *, keep_layers: bool) -> None:
+    for key in ("/A", "/AA", "/PA", "/FS", "/RichMediaContent", "/Popup"):
+        if key in note:
+            removed.append("annotation_actions")
+            del note[key]
+    if keep_layers and "/OC" in note:
+        _hide_with_layer(note)
 
 
 def _hide_with_layer(note: Any) -> None:
