@@ -85,8 +85,10 @@ async def test_without_a_register_it_is_undetermined_and_without_an_anchor_unkno
     assert (await judge(empty, data)).verdict is Verdict.UNKNOWN
 
 
-async def test_300_bit_flips_are_never_genuine(made):
-    settings, done = made
+async def test_300_bit_flips_are_never_genuine(tmp_path):
+    settings = await town.build(tmp_path / "home")
+    async with bootstrap.open_service(settings, ProcessRole.SIGNER) as service:
+        done = await certify_file(service, [town.scan()], "scan.jpg", town.request(), tmp_path)
     data = bytearray(Path(done["file"]).read_bytes())
     rng = random.Random(7)
     async with Checker.open(settings, []) as checker:
