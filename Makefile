@@ -20,7 +20,7 @@ check: $(VENV)/.ready
 	$(VENV)/bin/deptry .
 
 bench: $(VENV)/.ready
-	$(RUN) bench
+	PYTHONPATH=. $(RUN) bench.bench_sign
 
 $(UV):
 	@echo "· preparing uv"

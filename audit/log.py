@@ -107,9 +107,16 @@ class Log(LogReader):
 
     async def sequence(self) -> int:
         """Lead until nothing is pending, then publish; returns the published size. Safe in several processes."""
+        await self._require_mark()  # a restored database must not give out a single index
         while await self._lead():
             pass
         return await self._publish()
+
+    async def _require_mark(self) -> None:
+        async with self.db.read() as uow:
+            state = (await uow.execute(sa.select(state_table))).one()
+        mark = await asyncio.to_thread(self._highwater.read)
+        await self._require_not_behind(mark, int(state.size), bytes(state.root))
 
     async def _lead(self) -> bool:
         """Step 2; true while a full batch was found."""

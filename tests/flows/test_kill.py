@@ -1,7 +1,9 @@
 """``kill -9`` between any two numbered steps, then restart: the copy goes on; one number, nothing unlogged."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -29,10 +31,12 @@ async def test_every_copy_survives_a_kill_at_every_step(tmp_path, database_url):
 
     def child(step):
         command = [sys.executable, "-m", "tests.flows.kill_child", str(home), database_url, step]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=env)
 
     for step in STEPS:
-        assert child(step).returncode == -9, step
+        died = child(step)
+        assert died.returncode == -9, (step, died.stderr)
     resumed = child("resume")
     assert resumed.returncode == 0, resumed.stderr
 

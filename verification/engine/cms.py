@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from asn1crypto import cms as asn1_cms
+from asn1crypto import core as asn1_core
 from asn1crypto import tsp
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -112,7 +113,8 @@ def _hash(name: str) -> hashes.HashAlgorithm:
 
 def _attributes(attributes: Any) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {}
-    for attribute in attributes if attributes.native is not None else ():
+    # Absent is asked by type: .native would decode and re-encode the whole time-stamp inside, a second a signature
+    for attribute in () if isinstance(attributes, asn1_core.Void) else attributes:
         found.setdefault(attribute["type"].native, []).extend(attribute["values"])
     return found
 
