@@ -34,7 +34,7 @@ def verify(
                     worst = max(worst, 3)
                     _say_error(file, error, as_json)
                     continue
-                print_json({"file": str(file), **report.to_json()}) if as_json else _say(file, report)
+                print_json({**report.to_json(), "file": str(file)}) if as_json else _say(file, report)
                 worst = _worse(worst, report.verdict.exit_code)
         return worst
 
