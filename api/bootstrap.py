@@ -273,7 +273,7 @@ async def _signer(
     )
     desk = SigningDesk(
         db=db, clock=clock, credentials=parts.credentials, documents=documents, log=log, open_key=open_key,
-        timestamps=timestamps,
+        timestamps=timestamps, relying_party=RP,
     )  # fmt: skip
 
     async def training_hand(person_id: str, tx: str, challenge: bytes) -> None:

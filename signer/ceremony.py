@@ -31,6 +31,7 @@ from core.objects import Documents
 from core.signing import SigningKey, Timestamper
 from core.values import Digest, Realm
 from signer.activation import redeem
+from signer.activation.passkeys import RelyingParty
 from signer.credentials import Credential, Credentials
 from signer.formats import pades
 from signer.records import order_table
@@ -74,6 +75,8 @@ class SigningDesk:
     log: Log
     open_key: OpenKey
     timestamps: Timestamper
+    relying_party: RelyingParty
+    """The signing origin: the only one whose approvals count."""
 
     async def place(
         self, uow: UnitOfWork, *, realm: Realm, role: str, credential: Credential, person_id: str, activation_tx: str,
@@ -133,8 +136,8 @@ async def sign(
         async with desk.db.write() as uow:
             await guard(uow)
             await redeem.spend(
-                uow, desk.clock, order.activation_tx, credential_id=credential.id, person_id=order.person_id,
-                digests=[prepared.to_sign.value], realm=order.realm, purpose=order.role,
+                uow, desk.clock, desk.relying_party, order.activation_tx, credential_id=credential.id,
+                person_id=order.person_id, digests=[prepared.to_sign.value], realm=order.realm, purpose=order.role,
             )  # fmt: skip
             await desk.log.append(uow, _leaf(desk, order, credential, LeafType.KEY_USE_INTENDED, prepared.to_sign))
             await _move(uow, order_id, "prepared", "intended", intended_at=desk.clock.now())

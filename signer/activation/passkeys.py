@@ -6,6 +6,7 @@ origin, crossOrigin and topOrigin, the sign count.
 
 import base64
 import json
+import struct
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -24,6 +25,8 @@ from core.values import Realm
 __all__ = ["Assertion", "RelyingParty", "SoftwarePasskey", "verify_assertion"]
 
 _PRESENT_AND_VERIFIED = 0x05
+# what foreign CBOR and JSON make fido2's parsers raise; deep nesting ends in RecursionError
+_UNREADABLE = (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, struct.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +64,10 @@ def verify_assertion(assertion: Assertion, *, challenge: bytes, public_key: byte
     try:
         client = CollectedClientData(assertion.client_data)
         data = AuthenticatorData(assertion.authenticator_data)
-        fields = json.loads(assertion.client_data)
+        fields: dict[str, Any] = dict(json.loads(assertion.client_data))
         cose: Any = cbor.decode(public_key)
         key = CoseKey.parse(cose)
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except _UNREADABLE as error:
         raise BadInput("activation.malformed") from error
     if client.type != "webauthn.get":
         raise Refused("activation.wrong_type")

@@ -11,8 +11,9 @@ import sqlalchemy as sa
 
 from core.clock import Clock
 from core.db import UnitOfWork
-from core.errors import Conflict, NotFound, Refused
+from core.errors import BadInput, Conflict, NotFound, Refused
 from core.ids import new_id, random_bytes
+from core.limits import LIMITS
 from core.values import DigestAlgorithm, Realm
 from signer.activation.passkeys import Assertion, RelyingParty, verify_assertion
 from signer.activation.record import ActivationRecord
@@ -55,8 +56,17 @@ async def open_activation(
     uow: UnitOfWork, clock: Clock, *, person_id: str, credential_id: str, spki: bytes, hashes: Sequence[bytes],
     title: str, pages: int, purpose: str, realm: Realm, client: str, description: str, ttl: int,
 ) -> Opened:  # fmt: skip
-    """Fix what is to be approved; returns the challenge for the passkey."""
-    digest = DigestAlgorithm.SHA384 if len(hashes[0]) == 48 else DigestAlgorithm.SHA256
+    """Fix what is to be approved; returns the challenge for the passkey.
+
+    ``hashes``: 1 to ``activation.documents`` digests of one length (32, 48 or 64 bytes); ``ttl``: seconds, at most
+    ``activation.seconds``. Raises ``activation.malformed``.
+    """
+    by_size = {a.size: a for a in DigestAlgorithm}
+    digest = by_size.get(len(hashes[0])) if hashes else None
+    if digest is None or any(len(h) != digest.size for h in hashes) or len(hashes) > LIMITS["activation.documents"]:
+        raise BadInput("activation.malformed")
+    if not 0 < ttl <= LIMITS["activation.seconds"]:
+        raise BadInput("activation.malformed")
     now = clock.now()
     record = ActivationRecord(
         tx=new_id(clock), credential=credential_id, key_sha256=hashlib.sha256(spki).digest(), digest_oid=digest.oid,
@@ -76,7 +86,24 @@ async def _load(uow: UnitOfWork, tx: str) -> tuple[sa.Row[Any], ActivationRecord
     row = (await uow.execute(sa.select(activation_table).where(activation_table.c.tx == tx))).first()
     if row is None:
         raise NotFound("activation.unknown")
-    return row, ActivationRecord.decode(row.record)
+    record = _decoded(row.record)
+    if record.tx != tx:  # a row copied under another name would spend one approval twice
+        raise Refused("activation.mismatch")
+    return row, record
+
+
+def _decoded(data: bytes) -> ActivationRecord:
+    try:
+        return ActivationRecord.decode(data)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BadInput("activation.malformed") from error
+
+
+def _bytes(evidence: dict[str, Any], member: str) -> bytes:
+    try:
+        return base64.b64decode(evidence[member], validate=True)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput("activation.malformed") from error
 
 
 def _expired(record: ActivationRecord, clock: Clock) -> bool:
@@ -123,8 +150,8 @@ async def _advance_count(uow: UnitOfWork, passkey: sa.Row[Any], count: int) -> N
 
 
 async def spend(
-    uow: UnitOfWork, clock: Clock, tx: str, *, credential_id: str, person_id: str, digests: Sequence[bytes],
-    realm: Realm, purpose: str,
+    uow: UnitOfWork, clock: Clock, rp: RelyingParty, tx: str, *, credential_id: str, person_id: str,
+    digests: Sequence[bytes], realm: Realm, purpose: str,
 ) -> dict[str, Any]:  # fmt: skip
     """Use it up for exactly these digests; returns the evidence.
 
@@ -142,8 +169,11 @@ async def spend(
     if asked != (record.credential, row.person_id, record.hashes, record.realm, record.purpose):
         raise Refused("activation.mismatch")
     evidence: dict[str, Any] = row.evidence
-    if base64.b64decode(evidence["record"]) != row.record:
+    if _bytes(evidence, "record") != row.record:
         raise Refused("activation.mismatch")
+    # the row's own origin proves nothing: an assertion made on another page of the same host must not pass
+    if (evidence.get("rp_id"), evidence.get("origin")) != (rp.rp_id, rp.origin):
+        raise Refused("activation.wrong_origin")
     await _require_own_passkey(uow, row, evidence)
     verify_evidence(evidence)
     await _move(uow, tx, "approved", "spent", spent_at=clock.now())
@@ -151,22 +181,31 @@ async def spend(
 
 
 async def _require_own_passkey(uow: UnitOfWork, row: sa.Row[Any], evidence: dict[str, Any]) -> None:
-    assertion = Assertion.from_json(evidence["assertion"])
+    """The passkey as it is enrolled now: one revoked since the approval no longer counts."""
+    assertion = Assertion.from_json(evidence.get("assertion") or {})
     t = passkey_table.c
-    query = sa.select(passkey_table).where(t.credential_id == assertion.credential_id, t.person_id == row.person_id)
+    query = sa.select(passkey_table).where(
+        t.credential_id == assertion.credential_id, t.person_id == row.person_id, t.realm == row.realm,
+        t.state == "active",
+    )  # fmt: skip
     passkey = (await uow.execute(query)).first()
-    if passkey is None or passkey.public_key != base64.b64decode(evidence["public_key"]):
+    if passkey is None or passkey.public_key != _bytes(evidence, "public_key"):
         raise Refused("activation.foreign_passkey")
 
 
 def verify_evidence(evidence: dict[str, Any]) -> ActivationRecord:
-    """Verify an approval again, offline, from its evidence alone; returns what was approved."""
-    record = ActivationRecord.decode(base64.b64decode(evidence["record"]))
+    """Verify an approval again, offline, from its evidence alone; returns what was approved.
+
+    Whose passkey and which origin those are, the evidence only claims: compare them with what you expect.
+    Raises ``activation.*``, ``activation.malformed`` for what is no evidence.
+    """
+    record = _decoded(_bytes(evidence, "record"))
+    rp = RelyingParty(str(evidence.get("rp_id")), str(evidence.get("origin")))
     verify_assertion(
-        Assertion.from_json(evidence["assertion"]),
+        Assertion.from_json(evidence.get("assertion") or {}),
         challenge=record.challenge,
-        public_key=base64.b64decode(evidence["public_key"]),
-        rp=RelyingParty(evidence["rp_id"], evidence["origin"]),
+        public_key=_bytes(evidence, "public_key"),
+        rp=rp,
     )
     return record
 

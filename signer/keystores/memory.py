@@ -6,7 +6,7 @@ from typing import Any
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
 
-from core.errors import Conflict, NotFound, Refused, ServiceError
+from core.errors import Broken, Conflict, NotFound, Refused, ServiceError
 from core.values import Digest, Message, SignatureAlgorithm
 from signer.keystores.model import KeyPurpose, KeyRef, checked, require_fitting
 
@@ -45,12 +45,14 @@ class MemoryKeyStore:
     not_for_production = True
 
     def __init__(self) -> None:
-        self._keys: dict[tuple[str, int], Any] = {}
+        self._keys: dict[tuple[str, int], tuple[Any, bytes]] = {}
+        """Key object and what it was bound to at creation."""
         self._disabled: set[tuple[str, int]] = set()
 
     async def create(self, name: str, purpose: KeyPurpose, algorithm: SignatureAlgorithm) -> KeyRef:
         """A new key."""
-        if (name, 1) in self._keys:
+        # a destroyed key's name is never given again: old references must not reach a new key
+        if (name, 1) in self._keys or (name, 1) in self._disabled:
             raise Conflict("key.exists", key=name)
         key = generate(algorithm)
         spki = key.public_key().public_bytes(
@@ -61,12 +63,22 @@ class MemoryKeyStore:
         return ref
 
     async def _keep(self, ref: KeyRef, key: Any) -> None:
-        self._keys[ref.name, ref.version] = key
+        self._keys[ref.name, ref.version] = key, ref.binding
 
     def _load(self, ref: KeyRef) -> Any:
-        key = self._keys.get((ref.name, ref.version))
+        key = self._opened(ref)
         if key is None:
             raise NotFound("key.missing", key=ref.name)
+        return key
+
+    def _opened(self, ref: KeyRef) -> Any:
+        """The key object if it is in memory; a reference whose purpose or algorithm was changed is ``key.damaged``."""
+        found = self._keys.get((ref.name, ref.version))
+        if found is None:
+            return None
+        key, binding = found
+        if binding != ref.binding:
+            raise Broken("key.damaged", key=ref.name)
         return key
 
     def _is_disabled(self, ref: KeyRef) -> bool:

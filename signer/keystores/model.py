@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from core.certificates import verify_signature
 from core.errors import BadInput, Broken, Refused, ServiceError
+from core.formats import canonical_json
 from core.values import Digest, Message, SignatureAlgorithm
 
 __all__ = ["KeyPurpose", "KeyRef", "KeyStore", "StoredKey", "checked"]
@@ -38,6 +39,13 @@ class KeyRef:
     purpose: KeyPurpose
     algorithm: SignatureAlgorithm
     spki: bytes
+
+    @property
+    def binding(self) -> bytes:
+        """What a stored key is bound to: name, version, purpose and algorithm, as canonical JSON."""
+        return canonical_json.encode(
+            {"n": self.name, "v": self.version, "p": self.purpose.value, "a": self.algorithm.value}
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain members."""

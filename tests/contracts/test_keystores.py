@@ -98,3 +98,59 @@ async def test_swapped_files_and_wrong_secrets_are_refused_and_no_secret_shows(t
 def test_a_store_without_a_secret_is_refused(tmp_path):
     with pytest.raises(Refused, match=r"key\.no_secret"):
         SoftwareKeyStore(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("made", "change"),
+    [
+        (SignatureAlgorithm.ECDSA_P256_SHA256, {"purpose": "seal"}),
+        (SignatureAlgorithm.RSA_PKCS1_SHA256, {"algorithm": "rsa-pss-sha256"}),
+        (SignatureAlgorithm.ECDSA_P256_SHA256, {"algorithm": "ed25519"}),
+    ],
+)
+async def test_a_reference_changed_in_its_table_is_refused_although_the_key_is_in_memory(store, made, change):
+    ref = await store.create("a", P, made)
+    changed = KeyRef.from_json({**ref.to_json(), **change})
+    with pytest.raises(Broken, match=r"key\.damaged"):
+        await store.sign(changed, input_for(changed.algorithm), purpose=changed.purpose, event_id="e")
+
+
+async def test_a_destroyed_key_is_missing_and_its_name_is_never_given_again(store):
+    ref = await store.create("a", P, SignatureAlgorithm.ED25519)
+    await store.disable(ref)
+    await store.destroy(ref)
+    with pytest.raises(Refused, match=r"key\.disabled"):
+        await store.sign(ref, Message(b"x"), purpose=P, event_id="e")
+    with pytest.raises(Conflict, match=r"key\.exists"):
+        await store.create("a", P, SignatureAlgorithm.ED25519)
+
+
+async def test_another_process_finds_the_key_and_cannot_make_it_again(tmp_path):
+    ref = await SoftwareKeyStore(tmp_path, key_file=b"k" * 32).create("a", P, SignatureAlgorithm.ED25519)
+    other = SoftwareKeyStore(tmp_path, key_file=b"k" * 32)
+    with pytest.raises(Conflict, match=r"key\.exists"):
+        await other.create("a", P, SignatureAlgorithm.ED25519)
+    assert await other.sign(ref, Message(b"x"), purpose=P, event_id="e")
+    assert [f.name for f in tmp_path.iterdir()] == ["a.v1.key"]
+
+
+async def test_destroying_a_file_twice_is_missing(tmp_path):
+    store = SoftwareKeyStore(tmp_path, key_file=b"k" * 32)
+    ref = await store.create("a", P, SignatureAlgorithm.ED25519)
+    await store.disable(ref)
+    await store.destroy(ref)
+    with pytest.raises(NotFound, match=r"key\.missing"):
+        await store.destroy(ref)
+
+
+@pytest.mark.parametrize("name", ["../out", "a/b", "", "a.v1", "a\0"])
+async def test_a_key_name_never_leads_out_of_the_folder(tmp_path, name):
+    with pytest.raises(BadInput, match=r"key\.bad_input"):
+        await SoftwareKeyStore(tmp_path / "keys", key_file=b"k" * 32).create(name, P, SignatureAlgorithm.ED25519)
+    assert not list(tmp_path.rglob("*.key"))
+
+
+@pytest.mark.parametrize("passphrase", ["", "   "])
+def test_an_empty_passphrase_is_no_secret(tmp_path, passphrase):
+    with pytest.raises(Refused, match=r"key\.no_secret"):
+        SoftwareKeyStore(tmp_path, passphrase=passphrase)

@@ -12,7 +12,7 @@ from core.errors import BadInput, Conflict, Refused, ServiceError
 from core.values import Realm
 from signer.activation import redeem
 from signer.activation.passkeys import Assertion, RelyingParty, SoftwarePasskey
-from signer.activation.records import activation_table
+from signer.activation.records import activation_table, passkey_table
 
 RP = RelyingParty("sign.localhost", "http://sign.localhost:8001")
 H = (b"h" * 32,)
@@ -43,7 +43,7 @@ class Hand:
             "purpose": "seal",
         }
         async with self.db.write() as uow:
-            return await redeem.spend(uow, self.clock, tx, **{**asked, **change})
+            return await redeem.spend(uow, self.clock, RP, tx, **{**asked, **change})
 
 
 @pytest.fixture
@@ -158,3 +158,78 @@ async def test_approving_twice_is_a_conflict_and_software_never_enters_productio
         await hand.approve(opened.tx, hand.passkey.answer(opened.challenge, RP))
     with pytest.raises(Refused, match=r"activation\.software_in_production"):
         SoftwarePasskey.create(Realm.PRODUCTION)
+
+
+async def test_an_approval_from_another_page_of_the_same_host_is_not_spendable_even_from_the_database(hand):
+    opened = await hand.open()
+    web = RelyingParty(RP.rp_id, "http://sign.localhost:8000")
+    async with hand.db.write() as uow:
+        row = (await uow.execute(sa.select(activation_table))).one()
+        evidence = {
+            "record": base64.b64encode(row.record).decode(), "kind": "software",
+            "assertion": hand.passkey.answer(opened.challenge, web).to_json(),
+            "public_key": base64.b64encode(hand.passkey.public_key).decode(), "rp_id": web.rp_id, "origin": web.origin,
+        }  # fmt: skip
+        await uow.execute(activation_table.update().values(state="approved", evidence=evidence))
+    redeem.verify_evidence(evidence)
+    with pytest.raises(Refused, match=r"activation\.wrong_origin"):
+        await hand.spend(opened.tx)
+
+
+async def test_a_row_copied_under_another_name_is_not_spendable(hand):
+    opened = await hand.open()
+    await hand.approve(opened.tx, hand.passkey.answer(opened.challenge, RP))
+    async with hand.db.write() as uow:
+        row = (await uow.execute(sa.select(activation_table))).one()
+        await uow.execute(activation_table.insert().values(**{**row._mapping, "tx": "0" * 26}))
+    with pytest.raises(Refused, match=r"activation\.mismatch"):
+        await hand.spend("0" * 26)
+
+
+async def test_a_passkey_revoked_after_the_approval_spends_nothing(hand):
+    opened = await hand.open()
+    await hand.approve(opened.tx, hand.passkey.answer(opened.challenge, RP))
+    async with hand.db.write() as uow:
+        await uow.execute(passkey_table.update().values(state="revoked"))
+    with pytest.raises(Refused, match=r"activation\.foreign_passkey"):
+        await hand.spend(opened.tx)
+
+
+@pytest.mark.parametrize(
+    "hashes",
+    [(), (b"x" * 20,), (b"x" * 32, b"x" * 48), tuple(bytes([i]) * 32 for i in range(101))],
+    ids=["none", "short", "mixed", "too many"],
+)
+async def test_a_digest_list_that_cannot_be_approved_is_refused(hand, hashes):
+    with pytest.raises(BadInput, match=r"activation\.malformed"):
+        await hand.open(hashes)
+
+
+DEEP = b"[" * 100_000
+
+
+@pytest.mark.parametrize("junk", [b"", b"[]", b"null", b"{}", b"\xff", DEEP, b'{"type":"webauthn.get","challenge":1}'])
+async def test_client_data_that_cannot_be_read_is_malformed(hand, junk):
+    opened = await hand.open()
+    with pytest.raises(BadInput, match=r"activation\.malformed"):
+        await hand.approve(opened.tx, change(hand.passkey.answer(opened.challenge, RP), client_data=junk))
+
+
+@pytest.mark.parametrize("tail", [(0xC5, b"\0" * 40), (0x45, b"\0" * 17), (0x85, b"\x81" * 100_000), (0x05, b"more")])
+async def test_authenticator_data_that_cannot_be_read_is_malformed(hand, tail):
+    opened = await hand.open()
+    good = hand.passkey.answer(opened.challenge, RP)
+    data = good.authenticator_data[:32] + bytes([tail[0]]) + good.authenticator_data[33:] + tail[1]
+    with pytest.raises(BadInput, match=r"activation\.malformed"):
+        await hand.approve(opened.tx, change(good, authenticator_data=data))
+
+
+@pytest.mark.parametrize(
+    "bend", [{"record": "!"}, {"record": "e30="}, {"public_key": "AA=="}, {"public_key": None}, {"assertion": None}]
+)
+async def test_what_is_no_evidence_is_malformed(hand, bend):
+    opened = await hand.open()
+    await hand.approve(opened.tx, hand.passkey.answer(opened.challenge, RP))
+    evidence = await hand.spend(opened.tx)
+    with pytest.raises(BadInput, match=r"activation\.malformed"):
+        redeem.verify_evidence({**evidence, **bend})
