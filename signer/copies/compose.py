@@ -113,7 +113,8 @@ class _Sheet:
         return x0, y0, x1, y1
 
     def _grow(self, page: Any, box: Rect, index: int, total: int, *, band: bool) -> None:
-        width = max(box[2], _MIN_WIDTH if band or index == 0 else box[2])
+        # a page too narrow for its footer's two texts grows to the right as well
+        width = max(box[2], _MIN_WIDTH if band or index == 0 else self._footer_width(index + 1, total))
         down = _FOOTER + (_BAND if band else 0)
         top = _TOP if index == 0 and self.marks.regime is not Regime.CERTIFIED_COPY else 0
         grown = (0.0, -down, width, box[3] + top)
@@ -153,6 +154,10 @@ class _Sheet:
         if width > room:  # a long name shrinks rather than leave its band
             size, width = size * room / width, room
         return self._text(text, middle - width / 2, y, size, bold=bold)
+
+    def _footer_width(self, page: int, pages: int) -> float:
+        text = self.marks.footer.format(page=page, pages=pages)
+        return 2 * _EDGE + self.regular.width(text, 8.5) + 12 + self.bold.width(self.marks.training, 8.5)
 
     def _footer(self, width: float, bottom: float, page: int, pages: int) -> bytes:
         text = self.marks.footer.format(page=page, pages=pages)

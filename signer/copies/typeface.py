@@ -25,7 +25,8 @@ _VIETNAMESE = "ăâđêôơưĂÂĐÊÔƠƯ" + "".join(
     for mark in "\u0300\u0301\u0303\u0309\u0323"
 )
 _OTHER = "–—“”‘’…·•°№«»€₫×−"
-_LETTERS = "".join(map(chr, range(0x20, 0x7F))) + "".join(map(chr, range(0xA0, 0x100))) + _VIETNAMESE + _OTHER
+# Latin Extended-A too: names of the Central Highlands (Y Bĕ, H' Čư) use it
+_LETTERS = "".join(map(chr, range(0x20, 0x7F))) + "".join(map(chr, range(0xA0, 0x180))) + _VIETNAMESE + _OTHER
 
 
 class Typeface:
