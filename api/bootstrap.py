@@ -244,6 +244,8 @@ async def _signer(
     settings: Settings, realm: Realm, clock: Clock, db: Database, parts: _Records, documents: Documents,
     sandbox: Sandbox, log_key: Credential,
 ) -> SignerParts:  # fmt: skip
+    if settings.tsa_url:
+        raise Refused("home.no_external_tsa")  # silently stamping with another authority would be worse
     store = _store(settings)
     mark = FileHighWater(settings.highwater or settings.home / "highwater" / "mark.json")
     log = Log(

@@ -60,9 +60,10 @@ class EmbeddedEvidence:
             row = (
                 await uow.execute(sa.select(t.status, t.revoked_at, t.reason).where(t.serial == f"{serial:040x}"))
             ).first()
+        known = row is not None and row.status in {"good", "revoked"}  # an order is not yet a certificate
         revoked = (row.revoked_at, row.reason) if row is not None and row.status == "revoked" else None
         return await build_ocsp(
-            serial=serial, issuer=issuing, responder=responder, clock=self.clock, revoked=revoked, known=row is not None
+            serial=serial, issuer=issuing, responder=responder, clock=self.clock, revoked=revoked, known=known
         )
 
     async def require_sound(self, document: bytes, agency: Agency) -> None:

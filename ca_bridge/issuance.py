@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
@@ -50,6 +51,7 @@ async def issue(
     # 4 verify against the order
     made = Certificate.parse(der)
     _require_as_ordered(made, serial, key.spki, key if issuer is None else issuer.key, issuer)
+    _require_profile(made, subject.encode(realm), profile)
 
     # 5 record and hand out
     async with db.write() as uow:
@@ -64,7 +66,10 @@ async def issue(
 
 
 def _require_good_key(spki: bytes) -> None:
-    key = load_der_public_key(spki)
+    try:
+        key = load_der_public_key(spki)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise Refused("ca.weak_key") from error
     good = (isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in {"secp256r1", "secp384r1"}) or (
         isinstance(key, rsa.RSAPublicKey) and key.key_size >= 2048
     )
@@ -98,4 +103,15 @@ def _require_as_ordered(
         or made.spki != spki
         or (issuer is not None and parsed.issuer != issuer.certificate.parsed.subject)
     ):
+        raise Broken("ca.not_as_ordered")
+
+
+def _require_profile(made: Certificate, subject: bytes, profile: Profile) -> None:
+    """The name that was ordered, and no more power than its profile gives."""
+    extensions = made.parsed.extensions
+    is_ca = any(e.value.ca for e in extensions if isinstance(e.value, x509.BasicConstraints))
+    usage = extensions.get_extension_for_class(x509.KeyUsage).value
+    if made.parsed.subject.public_bytes() != subject or is_ca != (profile in {"root", "issuing"}):
+        raise Broken("ca.not_as_ordered")
+    if usage.key_cert_sign != is_ca or usage.digital_signature == is_ca:
         raise Broken("ca.not_as_ordered")
