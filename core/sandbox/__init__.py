@@ -7,6 +7,9 @@ the kernel does not offer is said by ``features`` and the other walls are kept.
 
 import asyncio
 import json
+import os
+import shutil
+import signal
 import socket
 import struct
 import sys
@@ -16,11 +19,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from core import errors
-from core.errors import Refused, ServiceError, Unavailable
+from core.errors import Refused, Unavailable
 from core.limits import LIMITS
 from core.sandbox import walls
 
 __all__ = ["Sandbox", "walls"]
+
+_MOST_ANSWER = 16 * 2**20
+_MOST_BLOB = 512 * 2**20
 
 Function = Callable[[bytes, dict[str, Any]], tuple[dict[str, Any], bytes]]
 
@@ -35,6 +41,7 @@ class Sandbox:
         self._control: socket.socket | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._starting = asyncio.Lock()
+        self._forking = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         return self
@@ -92,33 +99,48 @@ class Sandbox:
             "cpu": cpu or LIMITS["sandbox.cpu_seconds"], "memory": memory or LIMITS["sandbox.memory_bytes"],
             "wall": wall or LIMITS["sandbox.wall_seconds"],
         }  # fmt: skip
-        control = await self._start()
-        ours, theirs = socket.socketpair()
-        try:
-            socket.send_fds(control, [b"f"], [theirs.fileno()])
-        except OSError as error:
-            ours.close()
-            control.close()
-            self._control = None
-            raise Unavailable("sandbox.failed") from error
-        finally:
-            theirs.close()
+        ours, child, own = await self._fork()
         reader, writer = await asyncio.open_connection(sock=ours)
+        done = False
         try:
             head = json.dumps({"function": where, "arguments": arguments, "limits": limits}).encode()
-            async with asyncio.timeout(limits["wall"] + 5):
+            async with asyncio.timeout(limits["wall"]):
                 sending = asyncio.ensure_future(self._send(writer, head, payload))
                 size, blob = struct.unpack(">QQ", await reader.readexactly(16))
+                if size > _MOST_ANSWER or blob > _MOST_BLOB:
+                    raise Refused("sandbox.limit")
                 answer = json.loads(await reader.readexactly(size))
                 data = await reader.readexactly(blob)
                 await sending
+            done = True
         except (asyncio.IncompleteReadError, ConnectionError, TimeoutError, struct.error) as error:
             raise Refused("sandbox.limit") from error
+        except (ValueError, RecursionError) as error:
+            raise Refused("sandbox.failed", detail="answer") from error
         finally:
             writer.close()
-        if "error" in answer:
-            raise _error(answer)
-        return answer["result"], data
+            _end(child, kill=not done)
+            shutil.rmtree(own, ignore_errors=True)
+        return _opened(answer), data
+
+    async def _fork(self) -> tuple[socket.socket, int | None, str]:
+        """One child: our end of its socket, a handle that ends exactly it, and its folder, which is ours to remove."""
+        control = await self._start()
+        assert self._folder is not None
+        own = tempfile.mkdtemp(dir=self._folder.name)
+        ours, theirs = socket.socketpair()
+        try:
+            async with self._forking:
+                socket.send_fds(control, [own.encode()], [theirs.fileno()])
+                answer = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(control, 32), 30)
+            return ours, _handle(int(answer)), own
+        except (OSError, ValueError, TimeoutError) as error:
+            ours.close()
+            control.close()
+            self._control = None
+            raise Unavailable("sandbox.failed", detail="server") from error
+        finally:
+            theirs.close()
 
     @staticmethod
     async def _send(writer: asyncio.StreamWriter, head: bytes, payload: bytes) -> None:
@@ -130,8 +152,35 @@ class Sandbox:
             pass  # the child died before it read everything; the reading side says so
 
 
-def _error(answer: dict[str, Any]) -> ServiceError:
-    kind = getattr(errors, answer["kind"], None)
-    if isinstance(kind, type) and issubclass(kind, ServiceError):
-        return kind(answer["error"], **answer["evidence"])
-    return Refused("sandbox.failed", detail=answer["error"])
+def _handle(pid: int) -> int | None:
+    """A descriptor that names this very process, so that a reused number is never hit; None if it is gone already."""
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+
+
+def _end(child: int | None, *, kill: bool) -> None:
+    """The wall clock is ours: a child that disarmed its own timer ends here."""
+    if child is None:
+        return
+    try:
+        if kill:
+            signal.pidfd_send_signal(child, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(child)
+
+
+def _opened(answer: Any) -> dict[str, Any]:
+    """The result, or the error the child reports; a child may write anything, so its shape is asked first."""
+    match answer:
+        case {"result": dict(result)}:
+            return result
+        case {"error": str(code), "kind": str(kind), "evidence": dict(evidence)}:
+            found = getattr(errors, kind, None) if kind in errors.__all__ else None
+            if found is not None and all(isinstance(key, str) and key != "code" for key in evidence):
+                raise found(code, **evidence)
+            raise Refused("sandbox.failed", detail=code[:40])
+    raise Refused("sandbox.failed", detail="answer")

@@ -3,7 +3,6 @@
 import importlib
 import json
 import os
-import shutil
 import signal
 import socket
 import struct
@@ -24,7 +23,7 @@ def _find(where: str) -> Any:
 
 def main(descriptor: int) -> None:
     """Serve until the parent closes its end."""
-    folder, *preload = sys.argv[1:]
+    _, *preload = sys.argv[1:]
     control = socket.socket(fileno=descriptor)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are reaped by the kernel
     walls.features()  # imports what the walls need
@@ -32,19 +31,20 @@ def main(descriptor: int) -> None:
         _find(where)()
     control.sendall(b"ready")
     while True:
-        message, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+        message, descriptors, _, _ = socket.recv_fds(control, 4096, 1)
         if not message:
             return
-        if os.fork() == 0:
+        pid = os.fork()
+        if pid == 0:
             control.close()
-            _child(descriptors[0], folder)
+            _child(descriptors[0], message.decode())
+        control.sendall(str(pid).encode())
         for each in descriptors:
             os.close(each)
 
 
-def _child(descriptor: int, folder: str) -> None:
-    """One file; ends the process whatever happens."""
-    own = tempfile.mkdtemp(dir=folder)
+def _child(descriptor: int, own: str) -> None:
+    """One file, in a folder that the parent made and removes; ends the process whatever happens."""
     code = 1
     try:
         os.chdir(own)
@@ -63,7 +63,6 @@ def _child(descriptor: int, folder: str) -> None:
         connection.sendall(blob)
         code = 0
     finally:
-        shutil.rmtree(own, ignore_errors=True)
         os._exit(code)
 
 

@@ -11,6 +11,11 @@ __all__ = ["features", "put_up"]
 _DENIED = (
     "socket", "socketpair", "connect", "bind", "listen", "accept", "accept4", "fork", "vfork", "clone", "clone3", "execve",
     "execveat", "ptrace", "kill", "tkill", "pidfd_open", "process_vm_readv", "process_vm_writev", "mount", "unshare",
+    "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_send_signal", "pidfd_getfd", "prlimit64", "setrlimit",
+    "setpriority", "setitimer", "alarm", "timer_settime", "process_madvise", "shmget", "mq_open", "msgget", "semget",
+    # Landlock does not look at these
+    "chmod", "fchmod", "fchmodat", "chown", "fchown", "lchown", "fchownat", "utime", "utimes", "utimensat", "futimesat",
+    "setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr",
     "setns", "bpf", "perf_event_open", "io_uring_setup", "keyctl", "add_key", "userfaultfd", "open_by_handle_at",
 )  # fmt: skip
 

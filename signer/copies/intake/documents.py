@@ -62,6 +62,8 @@ def _require_acceptable(pdf: Pdf) -> None:
         raise BadInput("intake.no_pages")
     if count > LIMITS["intake.pages"]:
         raise BadInput("intake.too_many_pages", most=LIMITS["intake.pages"])
+    if any(note.get("/FT") == Name.Sig and "/V" in note for page in pdf.pages for note in page.get("/Annots", [])):
+        raise Refused("intake.signed")  # a widget that no field list names is a signature all the same
     form = pdf.Root.get("/AcroForm")
     if form is None:
         return
@@ -106,6 +108,10 @@ def _strip(pdf: Pdf, removed: list[str], *, keep_form: bool, keep_layers: bool =
             _strip_note(note, removed, keep_layers=keep_layers)
         if not keep_form and "/Annots" in page:
             del page["/Annots"]
+    for thing in pdf.objects:
+        if isinstance(thing, pikepdf.Stream) and thing.get("/Subtype") == Name.Image and "/Alternates" in thing:
+            removed.append("alternate_images")
+            del thing["/Alternates"]  # another picture for print than the one the officer saw
     if "/Info" in pdf.trailer:
         del pdf.trailer["/Info"]
     if "/Metadata" in pdf.Root:
@@ -194,34 +200,23 @@ def _bake(pdf: Pdf, page: pikepdf.Page) -> None:
     }[turn]  # fmt: skip
     if turn in {90, 270}:
         width, height = height, width
-    head = f"q {' '.join(f'{v:.5f}' for v in matrix)} cm {x0:.4f} {y0:.4f} {x1 - x0:.4f} {y1 - y0:.4f} re W n q\n"
-    # More Q than q would end our clip: count them and give the content its own balance.
     page.contents_coalesce() if "/Contents" in page.obj else None
     body = page.Contents.read_bytes() if "/Contents" in page.obj else b""
-    page.obj[Name.Contents] = pdf.make_stream(head.encode() + _balanced(pdf, body) + b"\nQ Q")
-    if "/Resources" not in page.obj:
-        page.obj[Name.Resources] = page.resources if page.resources is not None else Dictionary()
+    # A form of its own: patterns follow its matrix (they ignore ``cm``), its box clips for good, and no stray Q leaves it.
+    form = pdf.make_stream(body)
+    form.Type, form.Subtype = Name.XObject, Name.Form
+    form.BBox = Array([round(v, 4) for v in (x0, y0, x1, y1)])
+    form.Matrix = Array([round(v, 5) for v in matrix])
+    form.Resources = page.resources if page.resources is not None else Dictionary()
+    if "/Group" in page.obj:
+        form.Group = page.obj.Group
+    page.obj[Name.Contents] = pdf.make_stream(b"q /Original Do Q")
+    page.obj[Name.Resources] = Dictionary(XObject=Dictionary(Original=form))
     for key in ("/CropBox", "/BleedBox", "/TrimBox", "/ArtBox", "/Rotate", "/UserUnit"):
         if key in page.obj:
             del page.obj[key]
     page.obj[Name.MediaBox] = Array([0, 0, round(width, 3), round(height, 3)])
     page.obj[Name.Rotate] = 0
-
-
-def _balanced(pdf: Pdf, body: bytes) -> bytes:
-    """The content as a form of its own would isolate it; here: drop every Q that nothing opened, close what stays open."""
-    depth = 0
-    kept = []
-    instructions: Any = pikepdf.parse_content_stream(pdf.make_stream(body))
-    for operands, operator in instructions:
-        if str(operator) == "q":
-            depth += 1
-        elif str(operator) == "Q":
-            if depth == 0:
-                continue
-            depth -= 1
-        kept.append((operands, operator))
-    return pikepdf.unparse_content_stream(kept) + b"\nQ" * depth
 
 
 def _save(pdf: Pdf) -> bytes:

@@ -111,10 +111,38 @@ def _jpeg(image: Image.Image, data: bytes) -> PageImage:
     image.load()  # a truncated file is found here, not by a citizen's viewer
     orientation = int(image.getexif().get(0x0112, 1))
     return PageImage(
-        width=image.width, height=image.height, data=data, filter="DCTDecode",
+        width=image.width, height=image.height, data=_bare(data), filter="DCTDecode",
         colour="DeviceRGB" if image.mode == "RGB" else "DeviceGray",
         orientation=orientation if 1 <= orientation <= 8 else 1, dpi=_dpi(image),
     )  # fmt: skip
+
+
+def _bare(data: bytes) -> bytes:
+    """The same picture without EXIF, comments and what follows its end: places and device owners are nobody's business.
+
+    Segments as in ITU T.81 annex B. Kept: everything but APP1–APP13, APP15 and COM (APP0 is JFIF, APP14 says the colours).
+    """
+    kept, at = [data[:2]], 2
+    while data[at : at + 2] != b"\xff\xda":
+        if at + 4 > len(data) or data[at] != 0xFF:
+            raise BadInput("intake.damaged")
+        marker = data[at + 1]
+        if marker == 0xFF:  # a fill byte
+            at += 1
+            continue
+        size = 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if not (0xE1 <= marker <= 0xED or marker in {0xEF, 0xFE}):
+            kept.append(data[at : at + size])
+        at += size
+    end = data.rfind(b"\xff\xd9")
+    return b"".join(kept) + data[at : end + 2 if end > at else len(data)]
+
+
+def _srgb() -> bytes:
+    """The profile with a fixed making time: the same scan gives the same bytes."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    profile[24:36] = struct.pack(">6H", 2026, 1, 1, 0, 0, 0)
+    return bytes(profile)
 
 
 def _encoded(rgb: Image.Image, source: Image.Image) -> PageImage:
@@ -148,7 +176,7 @@ def write(pages: list[PageImage], title: str) -> tuple[bytes, str | None]:
     pdf = Pdf.new()
     for page in pages:
         _add(pdf, page)
-    profile = pdf.make_stream(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(), {"/N": 3})
+    profile = pdf.make_stream(_srgb(), {"/N": 3})
     intent = Dictionary(
         Type=Name.OutputIntent,
         S=Name.GTS_PDFA1,

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from pathlib import Path
 
 import pytest
 
@@ -23,7 +24,7 @@ async def test_nothing_outside_can_be_reached(sandbox, tmp_path):
     assert blob == b"cba"
     assert found.pop("inside") == "done"
     assert "DAUSO_SECRET" not in found.pop("env")
-    assert set(found.values()) == {"PermissionError"}, found
+    assert set(found.values()) == {"refused"}, found
 
 
 @pytest.mark.parametrize("function", [hostile.eat_memory, hostile.burn, hostile.sleep])
@@ -32,6 +33,24 @@ async def test_memory_time_and_idling_end_the_child(sandbox, function):
     with pytest.raises(Refused, match=r"sandbox\.limit"):
         await sandbox.run(function, b"", {}, cpu=1, wall=2)
     assert time.monotonic() - started < 6
+
+
+async def test_a_child_that_ignores_its_alarm_is_ended_and_leaves_no_folder(sandbox):
+    with pytest.raises(Refused, match=r"sandbox\.limit"):
+        await sandbox.run(hostile.stay, b"", {}, wall=1)
+    await asyncio.sleep(1)
+    assert list(Path(sandbox._folder.name).iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [("size", "sandbox.limit"), ("[1]", "sandbox.failed"), ("{", "sandbox.failed"), ("[" * 100_000, "sandbox.failed"),
+     ('{"error": 1}', "sandbox.failed"), ('{"error": "x.y", "kind": "Exception", "evidence": {}}', "sandbox.failed")],
+)  # fmt: skip
+async def test_a_lying_answer_is_refused_and_costs_nothing(sandbox, how, code):
+    with pytest.raises(Refused) as refusal:
+        await sandbox.run(hostile.lie, b"", {"how": how})
+    assert refusal.value.code == code
 
 
 async def test_a_fault_says_its_kind_and_nothing_of_the_file(sandbox):
