@@ -28,6 +28,7 @@ from signer.copies.model import CertifiedCopy, CopyRequest
 from signer.copies.pages import Printer
 from signer.copies.register import Register
 from signer.copies.wording import Wording, legal_date
+from signer.credentials import Credential
 from signer.formats import pades
 from signer.keystores.model import KeyPurpose
 from signer.records import copy_table, order_table
@@ -73,19 +74,27 @@ class CopyDesk:
             agency.require_active(clock.now())
             await self._require_people(uow, agency, request.regime, request.certifier_id, request.clerk_id)
             kind = Wording.of(agency.wording).book_kind
-            entry = await self.register.reserve(uow, agency, kind, {**request.columns(), "pages": intake.pages})
-            copy_id = new_id(clock)
-            salt = random_bytes(32)
-            await uow.execute(
-                copy_table.insert().values(
-                    id=copy_id, realm=agency.realm, agency_id=agency.id, regime=request.regime, entry_id=entry.id,
-                    state="numbered", seal_id=random_bytes(10),
-                    status_index=await self.register.next_in(uow, agency.id, "status", 0) - 1,
-                    facts=facts, content=content, content_length=len(intake.document),
-                    certifier_id=request.certifier_id, clerk_id=request.clerk_id, salt=salt, created_at=clock.now(),
-                )
+            return await self._number(
+                uow, agency, kind, {**request.columns(), "pages": intake.pages}, regime=request.regime, facts=facts,
+                content=content, content_length=len(intake.document), certifier_id=request.certifier_id,
+                clerk_id=request.clerk_id,
             )  # fmt: skip
-            await self._log(uow, copy_id, agency.realm, LeafType.NUMBER_RESERVED, salt, bytes.fromhex(content))
+
+    async def _number(
+        self, uow: UnitOfWork, agency: Agency, kind: str, columns: dict[str, Any], *, content: str, **paper: Any
+    ) -> str:
+        """The number, the copy's row and its leaf, in the caller's transaction; returns the copy's id."""
+        clock = self.signing.clock
+        entry = await self.register.reserve(uow, agency, kind, columns)
+        copy_id, salt = new_id(clock), random_bytes(32)
+        await uow.execute(
+            copy_table.insert().values(
+                id=copy_id, realm=agency.realm, agency_id=agency.id, entry_id=entry.id, state="numbered",
+                seal_id=random_bytes(10), status_index=await self.register.next_in(uow, agency.id, "status", 0) - 1,
+                content=content, salt=salt, created_at=clock.now(), **paper,
+            )
+        )  # fmt: skip
+        await self._log(uow, copy_id, agency.realm, LeafType.NUMBER_RESERVED, salt, bytes.fromhex(content))
         return copy_id
 
     async def _require_people(
@@ -171,17 +180,23 @@ class CopyDesk:
         )
         name = await desk.documents.put(prepared.document)
         async with desk.db.write() as uow:
-            opened = await redeem.open_activation(
-                uow, desk.clock, person_id=person_id, credential_id=credential.id, spki=credential.key.spki,
-                hashes=[prepared.to_sign.value], title=str(copy.facts["kind"]), pages=int(copy.facts["pages"]),
-                purpose=role, realm=copy.realm, client=self.client, description=agency.name,
-                ttl=LIMITS["activation.seconds"],
-            )  # fmt: skip
+            opened = await self._ask(uow, copy, agency, role, person_id, credential, prepared)
             order = await desk.place(
                 uow, realm=copy.realm, role=role, credential=credential, person_id=person_id,
                 activation_tx=opened.tx, prepared=prepared, document=name,
             )  # fmt: skip
             await store.move(uow, copy.id, copy.state, state, **{f"{role}_order": order}, **values)
+
+    async def _ask(
+        self, uow: UnitOfWork, copy: CertifiedCopy, agency: Agency, role: str, person_id: str, credential: Credential,
+        prepared: pades.PreparedSignature,
+    ) -> redeem.Opened:  # fmt: skip
+        """Open the approval of exactly this digest: who asks, for what, how many pages."""
+        return await redeem.open_activation(
+            uow, self.signing.clock, person_id=person_id, credential_id=credential.id, spki=credential.key.spki,
+            hashes=[prepared.to_sign.value], title=str(copy.facts["kind"]), pages=int(copy.facts["pages"]), purpose=role,
+            realm=copy.realm, client=self.client, description=agency.name, ttl=LIMITS["activation.seconds"],
+        )  # fmt: skip
 
     # 4, 6 ------------------------------------------------------------------------------- certify, then seal
     async def _sign(self, copy: CertifiedCopy, agency: Agency, role: str, note: Note) -> None:
@@ -191,7 +206,7 @@ class CopyDesk:
         async with desk.db.read() as uow:
             order = await desk.order(uow, order_id)
         if order.state == "prepared":
-            order_id = await self._approved(copy, order)
+            order_id = await self._approved(copy, agency, order)
             note(f"{role}.approve")
 
         async def guard(uow: UnitOfWork) -> None:
@@ -203,11 +218,13 @@ class CopyDesk:
 
         await sign(order_id, desk, guard=guard, settle=settle, note=note)
 
-    async def _approved(self, copy: CertifiedCopy, order: SigningOrder) -> str:
+    async def _approved(self, copy: CertifiedCopy, agency: Agency, order: SigningOrder) -> str:
         """Make sure the order's activation is approved; reopen it over the same digest if its time ran out."""
         desk = self.signing
         if self.approver is None:
-            raise Refused(f"copy.awaiting_{'certifier' if order.role == 'certifier' else 'clerk'}", copy=copy.id)
+            raise Refused(
+                "copy.awaiting_certifier" if order.role == "certifier" else "copy.awaiting_clerk", copy=copy.id
+            )
         tx = order.activation_tx
         async with desk.db.write() as uow:
             status = await redeem.status(uow, desk.clock, tx)
@@ -216,12 +233,7 @@ class CopyDesk:
             if status.state != "open":
                 credential = await desk.credentials.get(uow, order.credential_id)
                 prepared = pades.PreparedSignature.from_json(order.prepared, b"")
-                opened = await redeem.open_activation(
-                    uow, desk.clock, person_id=order.person_id, credential_id=credential.id,
-                    spki=credential.key.spki, hashes=[prepared.to_sign.value], title=str(copy.facts["kind"]),
-                    pages=int(copy.facts["pages"]), purpose=order.role, realm=copy.realm, client=self.client,
-                    description="", ttl=LIMITS["activation.seconds"],
-                )  # fmt: skip
+                opened = await self._ask(uow, copy, agency, order.role, order.person_id, credential, prepared)
                 await uow.execute(
                     order_table.update().where(order_table.c.id == order.id).values(activation_tx=opened.tx)
                 )
@@ -281,21 +293,23 @@ class CopyDesk:
     async def void(self, copy_id: str, reason: str) -> None:
         """Give up a copy that is not released; its number keeps its row. Raises ``copy.already_released``."""
         async with self.signing.db.write() as uow:
-            copy = await store.get(uow, copy_id)
-            if copy.state in {"released", "voided"}:
-                raise Refused(
-                    "copy.already_released" if copy.state == "released" else "copy.already_voided", copy=copy_id
-                )
-            await self.register.void(uow, copy.entry_id, reason)
-            for order in (copy.certifier_order, copy.seal_order):
-                if order is not None:
-                    await uow.execute(
-                        order_table.update()
-                        .where(order_table.c.id == order, order_table.c.state != "made")
-                        .values(state="dropped")
-                    )
-            await store.move(uow, copy_id, copy.state, "voided", reason=reason, settled_at=self.signing.clock.now())
-            await self._log(uow, copy_id, copy.realm, LeafType.NUMBER_VOIDED, copy.salt, copy.seal_id)
+            await self._void(uow, copy_id, reason)
+
+    async def _void(self, uow: UnitOfWork, copy_id: str, reason: str) -> None:
+        copy = await store.get(uow, copy_id)
+        if copy.state == "released":
+            raise Refused("copy.already_released", copy=copy_id)
+        if copy.state == "voided":
+            raise Refused("copy.already_voided", copy=copy_id)
+        await self.register.void(uow, copy.entry_id, reason)
+        orders = [order for order in (copy.certifier_order, copy.seal_order) if order is not None]
+        await uow.execute(
+            order_table.update()
+            .where(order_table.c.id.in_(orders), order_table.c.state != "made")
+            .values(state="dropped")
+        )
+        await store.move(uow, copy_id, copy.state, "voided", reason=reason, settled_at=self.signing.clock.now())
+        await self._log(uow, copy_id, copy.realm, LeafType.NUMBER_VOIDED, copy.salt, copy.seal_id)
 
     async def _printed_date_has_passed(self, copy: CertifiedCopy) -> bool:
         """The date on the page must be the date of approval (a signature already intended goes on)."""
@@ -307,26 +321,15 @@ class CopyDesk:
         return order.state == "prepared" and legal_date(copy.printed_at) != legal_date(self.signing.clock.now())
 
     async def _renew(self, copy: CertifiedCopy) -> str:
-        """Void the number whose printed date has passed, and compose the same paper again under a new one."""
-        desk = self.signing
-        await self.void(copy.id, "Ngày in trên bản sao đã qua trước khi ký.")
-        async with desk.db.write() as uow:
+        """Void the number whose printed date has passed and number the same paper again: both or neither."""
+        async with self.signing.db.write() as uow:
+            await self._void(uow, copy.id, "Ngày in trên bản sao đã qua trước khi ký.")
             old = await self.register.entry(uow, copy.entry_id)
             agency = await self.directory.agency(uow, copy.agency_id)
-            entry = await self.register.reserve(uow, agency, old.kind, old.columns)
-            new = new_id(desk.clock)
-            salt = random_bytes(32)
-            await uow.execute(
-                copy_table.insert().values(
-                    id=new, realm=copy.realm, agency_id=agency.id, regime=copy.regime, entry_id=entry.id,
-                    state="numbered", seal_id=random_bytes(10),
-                    status_index=await self.register.next_in(uow, agency.id, "status", 0) - 1,
-                    facts=copy.facts, content=copy.content, content_length=copy.content_length,
-                    certifier_id=copy.certifier_id, clerk_id=copy.clerk_id, salt=salt, created_at=desk.clock.now(),
-                )
+            return await self._number(
+                uow, agency, old.kind, old.columns, regime=copy.regime, facts=copy.facts, content=copy.content,
+                content_length=copy.content_length, certifier_id=copy.certifier_id, clerk_id=copy.clerk_id,
             )  # fmt: skip
-            await self._log(uow, new, copy.realm, LeafType.NUMBER_RESERVED, salt, bytes.fromhex(copy.content))
-        return new
 
     async def _log(
         self, uow: UnitOfWork, copy_id: str, realm: Realm, kind: LeafType, salt: bytes, value: bytes

@@ -11,9 +11,11 @@ from api import bootstrap
 from api.certifying import certify_file
 from api.checking import Checker
 from api.roles import ProcessRole
+from core.clock import SystemClock
 from core.errors import BadInput, Broken, NotFound, Refused, ServiceError
 from core.values import Realm, Regime
 from signer.copies import store
+from tests.conftest import BentClock
 from tests.flows import town
 from verification.report import Indication, Verdict
 from verification.verify import verify
@@ -193,6 +195,28 @@ async def test_a_date_that_has_passed_voids_the_number_and_composes_again(tmp_pa
             newest, oldest = await store.all_copies(uow)
     assert found == {oldest.id: "released"}
     assert (oldest.state, newest.state) == ("voided", "released")
+
+
+async def test_a_renewal_that_gets_no_number_leaves_the_old_copy_as_it_was(tmp_path):
+    settings = await town.build(tmp_path / "home")
+    clock = BentClock(SystemClock().now())
+    async with bootstrap.open_service(settings, ProcessRole.SIGNER, clock) as service:
+
+        class Stop(Exception):
+            pass
+
+        def stop(step):
+            if step == "prepare":
+                raise Stop
+
+        with pytest.raises(Stop):
+            await certify_file(service, [town.scan()], "x", town.request(), tmp_path, stop)
+        clock.move(days=370)  # next year's book is not open
+        found = await service.copies.resume(lambda _: None)
+        async with service.db.read() as uow:
+            (copy,) = await store.all_copies(uow)
+    assert found == {copy.id: "register.no_open_book"}
+    assert copy.state == "awaiting_certifier"
 
 
 async def test_copies_made_at_the_same_time_get_gap_free_numbers(tmp_path, database_url):

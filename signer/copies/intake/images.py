@@ -1,6 +1,7 @@
 """Images to PDF/A-2b pages. JPEG passes through losslessly; everything else is decoded and packed again without alpha."""
 
 import io
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from core.limits import LIMITS
 
 __all__ = ["PageImage", "read", "sniff", "warm_heic", "write"]
 
+_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _A4 = (595.276, 841.89)
 
 
@@ -106,8 +108,8 @@ def _dpi(image: Image.Image) -> int | None:
 
 def _jpeg(image: Image.Image, data: bytes) -> PageImage:
     """As it is, unless its colours are not what PDF/A's sRGB intent covers."""
-    if image.mode not in {"RGB", "L"} or (image.info.get("progressive") is None and image.mode == "CMYK"):
-        return _encoded(image.convert("RGB"), image)
+    if image.mode not in {"RGB", "L"}:
+        return _encoded(ImageOps.exif_transpose(image).convert("RGB"), image)
     image.load()  # a truncated file is found here, not by a citizen's viewer
     orientation = int(image.getexif().get(0x0112, 1))
     return PageImage(
@@ -123,19 +125,24 @@ def _bare(data: bytes) -> bytes:
     Segments as in ITU T.81 annex B. Kept: everything but APP1–APP13, APP15 and COM (APP0 is JFIF, APP14 says the colours).
     """
     kept, at = [data[:2]], 2
-    while data[at : at + 2] != b"\xff\xda":
-        if at + 4 > len(data) or data[at] != 0xFF:
+    while True:
+        found = _MARKER.match(data, at)
+        if found is None:
             raise BadInput("intake.damaged")
-        marker = data[at + 1]
-        if marker == 0xFF:  # a fill byte
-            at += 1
-            continue
-        size = 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        marker, at = data[found.end() - 1], found.end()
+        if marker == 0xD9:
+            return b"".join(kept) + b"\xff\xd9"
+        size = int.from_bytes(data[at : at + 2], "big")
         if not (0xE1 <= marker <= 0xED or marker in {0xEF, 0xFE}):
-            kept.append(data[at : at + size])
+            kept.append(b"\xff" + data[at - 1 : at + size])
         at += size
-    end = data.rfind(b"\xff\xd9")
-    return b"".join(kept) + data[at : end + 2 if end > at else len(data)]
+        if marker == 0xDA:  # coded data runs to the next marker that is neither stuffing nor a restart
+            after = _MARKER.search(data, at)
+            end = len(data) if after is None else after.start()
+            kept.append(data[at:end])
+            if after is None:  # some scanners leave the end marker out; the decoder has read the picture whole
+                return b"".join(kept) + b"\xff\xd9"
+            at = end
 
 
 def _srgb() -> bytes:

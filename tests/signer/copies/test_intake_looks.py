@@ -63,6 +63,28 @@ def test_a_photo_keeps_its_picture_and_loses_place_maker_and_tail():
     assert Image.open(io.BytesIO(stored)).tobytes() == Image.open(io.BytesIO(photo)).tobytes()
 
 
+def test_a_second_picture_behind_the_first_is_dropped_and_progressive_scans_stay_whole():
+    one, two = io.BytesIO(), io.BytesIO()
+    image = Image.radial_gradient("L").convert("RGB")
+    image.save(one, "JPEG", progressive=True, quality=80)
+    Image.new("RGB", (50, 50), "red").save(two, "JPEG")
+    _, document = take(one.getvalue() + two.getvalue())
+    with pikepdf.open(io.BytesIO(document)) as pdf:
+        stored = pdf.pages[0].Resources.XObject.I.read_raw_bytes()
+    assert len(stored) <= len(one.getvalue())
+    assert Image.open(io.BytesIO(stored)).tobytes() == Image.open(one).tobytes()
+
+
+def test_a_turned_cmyk_photo_stands_upright():
+    image = Image.new("CMYK", (80, 40))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    target = io.BytesIO()
+    image.save(target, "JPEG", exif=exif)
+    shown = look(take(target.getvalue())[1])
+    assert shown.height > shown.width
+
+
 def test_the_same_scan_gives_the_same_bytes():
     target = io.BytesIO()
     Image.new("RGB", (90, 90), "white").save(target, "PNG")
