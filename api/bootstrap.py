@@ -4,8 +4,8 @@ By process role (design §2): only ``SIGNER`` opens the key store and may sign; 
 a home builds a sandbox alone.
 """
 
+import asyncio
 import json
-import logging
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +14,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import structlog
 from alembic import command
 from alembic.config import Config
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -30,6 +29,8 @@ from core.db import Database
 from core.directory.records import Directory
 from core.errors import Broken, NotFound, Refused
 from core.formats.note import NoteKey
+from core.jobs import Jobs, Note
+from core.limits import LIMITS
 from core.objects import Documents
 from core.sandbox import Sandbox
 from core.settings import Settings
@@ -38,6 +39,7 @@ from core.values import Realm
 from signer.activation import redeem
 from signer.activation.passkeys import RelyingParty, SoftwarePasskey
 from signer.ceremony import SigningDesk
+from signer.copies import store
 from signer.copies.desk import CopyDesk
 from signer.copies.facts import RegisterFacts
 from signer.copies.pages import Printer
@@ -49,7 +51,6 @@ from signer.keystores.software import SoftwareKeyStore, make_key_file
 
 __all__ = [
     "Service",
-    "configure_logs",
     "create_home",
     "demo_needs_training",
     "examine",
@@ -61,16 +62,6 @@ __all__ = [
 RP = RelyingParty("sign.localhost", "http://sign.localhost:8001")
 _PRELOAD = ("signer.copies.intake.work:warm", "signer.copies.readback:warm", "signer.copies.scanread:warm",
             "verification.worker:warm")  # fmt: skip
-
-
-def configure_logs() -> None:
-    """JSON lines on standard error, warnings and worse; never personal data, never secrets."""
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
-        processors=[structlog.processors.add_log_level, structlog.processors.JSONRenderer()],
-        logger_factory=structlog.PrintLoggerFactory(file=__import__("sys").stderr),
-    )
-    logging.getLogger().setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +94,11 @@ class Service:
         """Enrolment; only where keys may be made."""
         return self._signing().enrolment
 
+    @property
+    def jobs(self) -> Jobs:
+        """Durable work; only where keys may be used."""
+        return self._signing().jobs
+
     def _signing(self) -> "SignerParts":
         if self.signing is None:
             raise Broken("home.role", role=self.role)
@@ -121,6 +117,7 @@ class SignerParts:
     store: KeyStore
     copies: CopyDesk
     enrolment: Enrolment
+    jobs: Jobs
 
 
 def demo_needs_training() -> Refused:
@@ -232,12 +229,34 @@ async def open_service(settings: Settings, role: ProcessRole, clock: Clock | Non
         if role is ProcessRole.SIGNER:
             signing = await _signer(settings, realm, clock, db, parts, documents, sandbox, log_key)
             log = signing.copies.signing.log
-        yield Service(
+        service = Service(
             settings=settings, role=role, realm=realm, root=root.certificate, clock=clock, db=db, documents=documents,
             directory=parts.directory, register=parts.register, credentials=parts.credentials, log=log, log_vkey=vkey,
             facts=RegisterFacts(db, parts.directory, parts.register, parts.credentials, vkey), sandbox=sandbox,
             signing=signing,
         )  # fmt: skip
+        if signing is None:
+            yield service
+        else:
+            async with _at_work(db, signing.jobs):
+                yield service
+
+
+@asynccontextmanager
+async def _at_work(db: Database, jobs: Jobs) -> AsyncIterator[None]:
+    """Jobs run; copies that a dead process left are taken on without anybody asking."""
+    await jobs.start()
+    try:
+        async with db.read() as uow:
+            left = await store.interrupted(uow)
+        known = {key for _, key in await jobs.under_way()}
+        # A crash between a copy's row and its job leaves the row alone: start what no job knows.
+        orphans = [asyncio.create_task(jobs.run("copy", copy_id)) for copy_id in left if copy_id not in known]
+        yield
+        await jobs.settle(LIMITS["jobs.settle_seconds"])
+        await asyncio.gather(*orphans, return_exceptions=True)
+    finally:
+        await jobs.stop()
 
 
 async def _signer(
@@ -246,24 +265,24 @@ async def _signer(
 ) -> SignerParts:  # fmt: skip
     if settings.tsa_url:
         raise Refused("home.no_external_tsa")  # silently stamping with another authority would be worse
-    store = _store(settings)
+    keys = _store(settings)
     mark = FileHighWater(settings.highwater or settings.home / "highwater" / "mark.json")
     log = Log(
         db=db,
         origin=settings.origin,
-        key=StoredKey(store, log_key.key, KeyPurpose.LOG, "log"),
+        key=StoredKey(keys, log_key.key, KeyPurpose.LOG, "log"),
         clock=clock,
         highwater=mark,
     )
     await log.open()
 
     def open_key(credential: Credential, event_id: str) -> SigningKey:
-        return StoredKey(store, credential.key, credential.purpose, event_id)
+        return StoredKey(keys, credential.key, credential.purpose, event_id)
 
     async with db.read() as uow:
         tsa = await parts.credentials.of(uow, "tsa", KeyPurpose.TSA)
         evidence = EmbeddedEvidence(
-            db=db, clock=clock, store=store, sandbox=sandbox,
+            db=db, clock=clock, store=keys, sandbox=sandbox,
             root=await parts.credentials.of(uow, "root", KeyPurpose.CA),
             issuing=await parts.credentials.of(uow, "issuing", KeyPurpose.CA),
             ocsp=await parts.credentials.of(uow, "ocsp", KeyPurpose.OCSP),
@@ -291,7 +310,23 @@ async def _signer(
                         system=settings.system_name),
         checks=evidence, approver=training_hand if realm is Realm.TRAINING else None, client="dauso-cli",
     )  # fmt: skip
-    return SignerParts(store=store, copies=copies, enrolment=_enrolment(settings, realm, clock, db, parts, store))
+    return SignerParts(
+        store=keys, copies=copies, enrolment=_enrolment(settings, realm, clock, db, parts, keys),
+        jobs=_jobs(settings, clock, copies),
+    )  # fmt: skip
+
+
+def _jobs(settings: Settings, clock: Clock, copies: CopyDesk) -> Jobs:
+    from core.jobs.durable import DurableJobs  # noqa: PLC0415  (half a second that other roles need not wait)
+
+    async def advance(copy_id: str, note: Note) -> str:
+        return (await copies.advance(copy_id, note)).id
+
+    jobs = DurableJobs(
+        database=settings.database, executor=settings.executor_id, locks=settings.home / "executors", clock=clock
+    )
+    jobs.serve("copy", advance)
+    return jobs
 
 
 async def examine(settings: Settings) -> list[tuple[str, bool, str]]:

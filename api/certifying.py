@@ -8,8 +8,9 @@ from api.bootstrap import Service
 from core.directory.model import Agency, Role
 from core.errors import NotFound, Refused
 from core.formats import typed_code
+from core.jobs import Note
 from core.values import Regime
-from signer.ceremony import Note
+from signer.copies import store
 from signer.copies.intake import take_in
 from signer.copies.model import CertifiedCopy, CopyRequest, ScanRecord
 from signer.copies.wording import Wording
@@ -34,7 +35,9 @@ async def certify_file(
         ),
     )  # fmt: skip
     note("attest")
-    copy = await service.copies.advance(copy_id, note)
+    finished = await service.jobs.run("copy", copy_id, note)
+    async with service.db.read() as uow:
+        copy = await store.get(uow, finished)
     return await deliver(service, agency, copy, Path(name).stem, target)
 
 

@@ -24,4 +24,6 @@ LIMITS: Final[dict[str, int]] = {
     "activation.seconds": 600,
     "activation.documents": 100,
     "copies.per_number": 100,
+    "jobs.at_once": 4,  # recovered work must not take all memory at a restart
+    "jobs.settle_seconds": 60,  # how long a command waits at its end for work it took over
 }

@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     executor_id: str = Field(
         default="local", description="Stable name of this process for recovery of unfinished work."
     )
+    log_level: str = Field(default="warning", description="Structured logs: debug, info, warning or error.")
     language: str = Field(default="vi", description="First language of the command line: vi or en.")
 
     @property

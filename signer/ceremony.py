@@ -27,6 +27,7 @@ from core.db import Database, UnitOfWork
 from core.errors import Broken, Conflict, NotFound, Refused
 from core.formats.cms import CmsProfile, signature_timestamp_attribute
 from core.ids import new_id, random_bytes
+from core.jobs import Note
 from core.objects import Documents
 from core.signing import SigningKey, Timestamper
 from core.values import Digest, Realm
@@ -36,10 +37,7 @@ from signer.credentials import Credential, Credentials
 from signer.formats import pades
 from signer.records import order_table
 
-__all__ = ["Note", "SigningDesk", "SigningOrder", "sign"]
-
-Note = Callable[[str], None]
-"""Told the name of each step when it is complete (progress; the crash tests kill the process in it)."""
+__all__ = ["SigningDesk", "SigningOrder", "sign"]
 
 OpenKey = Callable[[Credential, str], SigningKey]
 """A credential and the id of the event it is used for → its key."""

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from api import bootstrap
 from api.cli import book, copy, demo, house, log, verify
 from api.cli.show import err
+from core import logs
 from core.settings import Settings
 
 __all__ = ["app", "main"]
@@ -38,11 +38,11 @@ def settings(
     """Read the settings once."""
     given: dict[str, Any] = {} if home is None else {"home": home}
     context.obj = Settings(**given)
+    logs.configure(context.obj.log_level)
 
 
 def main() -> None:
     """Entry point; an interrupt is no traceback."""
-    bootstrap.configure_logs()
     try:
         app()
     except KeyboardInterrupt:

@@ -11,6 +11,7 @@ from api.certifying import certify_file
 from api.cli.show import err, out, print_json, progress, run, settings_of
 from api.roles import ProcessRole
 from core.errors import ServiceError
+from core.limits import LIMITS
 from core.values import Regime
 from signer.copies import store
 
@@ -137,7 +138,15 @@ def resume(context: typer.Context, as_json: AsJson = False) -> None:
 
     async def work() -> None:
         async with bootstrap.open_service(settings_of(context), ProcessRole.SIGNER) as service:
-            for copy_id, state in (await service.copies.resume(lambda _: None)).items():
+            await service.jobs.settle(LIMITS["jobs.settle_seconds"])
+            async with service.db.read() as uow:
+                unfinished = await store.unfinished(uow)
+            for copy_id in unfinished:
+                try:
+                    await service.jobs.run("copy", copy_id)
+                    state = "released"
+                except ServiceError as error:
+                    state = error.code
                 print_json({"id": copy_id, "state": state}) if as_json else out.print(
                     f"{copy_id}  {state}", markup=False
                 )

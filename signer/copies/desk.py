@@ -16,12 +16,13 @@ from audit.events import Leaf, LeafType, commit
 from core.db import UnitOfWork
 from core.directory.model import Agency, Role
 from core.directory.records import Directory
-from core.errors import BadInput, Refused, ServiceError
+from core.errors import BadInput, Refused
 from core.ids import new_id, random_bytes
+from core.jobs import Note
 from core.limits import LIMITS
 from core.values import Digest, Realm, Regime
 from signer.activation import redeem
-from signer.ceremony import Note, SigningDesk, SigningOrder, profile_of, sign
+from signer.ceremony import SigningDesk, SigningOrder, profile_of, sign
 from signer.copies import store
 from signer.copies.intake import Intake
 from signer.copies.model import CertifiedCopy, CopyRequest
@@ -137,18 +138,6 @@ class CopyDesk:
                     await self._receipt(copy, note)
                 case _:
                     return copy
-
-    async def resume(self, note: Note) -> dict[str, str]:
-        """After a restart: take every unfinished copy on; returns its state, or the code of what it waits for."""
-        async with self.signing.db.read() as uow:
-            ids = await store.unfinished(uow)
-        found: dict[str, str] = {}
-        for copy_id in ids:
-            try:
-                found[copy_id] = (await self.advance(copy_id, note)).state
-            except ServiceError as error:
-                found[copy_id] = error.code
-        return found
 
     # 3 ----------------------------------------------------------------------------------------------- compose
     async def _compose(self, copy: CertifiedCopy, agency: Agency, note: Note) -> None:

@@ -8,9 +8,9 @@ from core.db import UnitOfWork
 from core.errors import Conflict, NotFound
 from core.values import Realm, Regime
 from signer.copies.model import CertifiedCopy
-from signer.records import copy_table
+from signer.records import copy_table, order_table
 
-__all__ = ["all_copies", "by_column", "get", "move", "unfinished"]
+__all__ = ["all_copies", "by_column", "get", "interrupted", "move", "unfinished"]
 
 
 def _from(row: sa.Row[Any]) -> CertifiedCopy:
@@ -47,6 +47,16 @@ async def unfinished(uow: UnitOfWork) -> list[str]:
     t = copy_table.c
     open_state = sa.and_(t.state != "voided", sa.or_(t.state != "released", t.receipt.is_(None)))
     return list((await uow.execute(sa.select(t.id).where(open_state).order_by(t.id))).scalars())
+
+
+async def interrupted(uow: UnitOfWork) -> list[str]:
+    """Unfinished copies that wait for no person: somebody was at work on them, or should be."""
+    t, o = copy_table.c, order_table.c
+    intended = sa.exists().where(o.id.in_([t.certifier_order, t.seal_order]), o.state == "intended")
+    at_work = sa.or_(
+        t.state.in_(["numbered", "certified", "sealed"]), sa.and_(t.state == "released", t.receipt.is_(None)), intended
+    )
+    return list((await uow.execute(sa.select(t.id).where(t.state != "voided", at_work).order_by(t.id))).scalars())
 
 
 async def move(uow: UnitOfWork, copy_id: str, old: str, new: str, **values: Any) -> None:

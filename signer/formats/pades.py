@@ -1,40 +1,44 @@
 """PAdES signatures into existing fields, one incremental update each (ISO 32000-2 §12.8, EN 319 142-1).
 
-*Prepare* fixes every byte but the signature; *embed* only fills the hole. pyHanko writes the PDF structure, the CMS is
-ours. Our ``/Contents`` is lower-case hexadecimal and its padding is zero, so a verifier can account for each digit.
+*Prepare* fixes every byte but the signature; *embed* only fills the hole. pyHanko writes the PDF structure
+(``fields.py``), the CMS is ours. Our ``/Contents`` is lower-case hexadecimal and its padding is zero, so a verifier can
+account for each digit.
+
+Two forms of each step: over bytes, and over an open file (``…_in``) for documents that should not stand in memory.
 """
 
 import datetime as dt
 import hashlib
 import io
 import zlib
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO
 
+from asn1crypto import cms as asn1
 from cryptography.exceptions import InvalidSignature
 from pyhanko.pdf_utils import generic
 from pyhanko.pdf_utils.generic import pdf_name as name
-from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
-from pyhanko.pdf_utils.misc import PdfError
 
 from core.certificates import Certificate
-from core.errors import BadInput, Broken, Refused
+from core.errors import Broken
 from core.formats.cms import CmsProfile
 from core.values import Digest, DigestAlgorithm, SignatureAlgorithm
+from signer.formats.fields import RANGE_WIDTH, Appearance, fill, open_update
 
-__all__ = ["Appearance", "PreparedSignature", "append_dss", "check", "embed", "prepare", "require_unchanged"]
+__all__ = [
+    "Appearance",
+    "PreparedSignature",
+    "append_dss",
+    "check",
+    "check_in",
+    "embed",
+    "embed_in",
+    "prepare",
+    "prepare_in",
+    "require_unchanged",
+]
 
-_RANGE_WIDTH = 60
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Appearance:
-    """A picture shown by the signature's own widget, filling its rectangle."""
-
-    width_px: int
-    height_px: int
-    rgb: bytes
-    alpha: bytes | None
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,28 +74,6 @@ class PreparedSignature:
         )  # fmt: skip
 
 
-class _Hole(generic.PdfObject):
-    """A hexadecimal string of zeros."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.at = -1
-        """Offset in the file, known once written; never searched for, since a name or reason may hold any text."""
-
-    def write_to_stream(self, stream: Any, handler: Any = None, container_ref: Any = None) -> None:
-        self.at = stream.tell()
-        stream.write(b"<" + b"0" * (2 * self.size) + b">")
-
-
-class _RangeHole(generic.PdfObject):
-    def __init__(self) -> None:
-        self.at = -1
-
-    def write_to_stream(self, stream: Any, handler: Any = None, container_ref: Any = None) -> None:
-        self.at = stream.tell()
-        stream.write(b"[" + b" " * (_RANGE_WIDTH - 2) + b"]")
-
-
 def prepare(
     document: bytes,
     *,
@@ -104,171 +86,83 @@ def prepare(
     appearance: Appearance | None = None,
     timestamp_size: int = 8_000,
 ) -> PreparedSignature:
-    """One incremental update that fills the empty field ``field``.
+    """One incremental update that fills the empty field ``field``; raises as ``fields.fill`` does.
 
-    ``docmdp``: permission level of a certification signature (first signature only). Raises ``pades.unreadable``,
-    ``pades.no_such_field``, ``pades.field_signed``, ``pades.locked``.
+    ``docmdp``: permission level of a certification signature (first signature only).
     """
-    writer, widget, signed_before = _open(document, field)
-    if docmdp is not None and signed_before:
-        raise Refused("pades.locked")
-    signature = generic.DictionaryObject(
-        {
-            name("/Type"): name("/Sig"),
-            name("/Filter"): name("/Adobe.PPKLite"),
-            name("/SubFilter"): name("/ETSI.CAdES.detached"),
-            name("/Name"): generic.pdf_string(signer_name),
-            name("/M"): generic.pdf_date(signed_at),
-        }
-    )
-    if reason:
-        signature[name("/Reason")] = generic.pdf_string(reason)
-    if docmdp is not None:
-        _certify(signature, docmdp)
-    range_hole, hole = _RangeHole(), _Hole(profile.size + timestamp_size)
-    signature[name("/ByteRange")] = range_hole
-    signature[name("/Contents")] = hole
-    reference = writer.add_object(signature)
-    if docmdp is not None:
-        perms = generic.DictionaryObject({name("/DocMDP"): reference})
-        writer.root[name("/Perms")] = perms
-        writer.update_root()
-    widget[name("/V")] = reference
-    if appearance is not None:
-        widget[name("/AP")] = generic.DictionaryObject({name("/N"): _draw(writer, widget, appearance)})
-    writer.update_container(widget)
-    out = io.BytesIO()
-    writer.write(out)
-    return _measure(out, hole, range_hole.at, field, profile)
+    stream = io.BytesIO(document)
+    prepared = prepare_in(
+        stream, field=field, profile=profile, signed_at=signed_at, signer_name=signer_name, reason=reason,
+        docmdp=docmdp, appearance=appearance, timestamp_size=timestamp_size,
+    )  # fmt: skip
+    return replace(prepared, document=stream.getvalue())
 
 
-def _open(document: bytes, field: str) -> tuple[IncrementalPdfFileWriter, Any, bool]:
-    try:
-        writer = IncrementalPdfFileWriter(io.BytesIO(document))
-        # Only indexing follows references; ``get`` and iteration hand out the references themselves.
-        listed = writer.root["/AcroForm"]["/Fields"] if "/AcroForm" in writer.root else []
-        fields = [listed[i] for i in range(len(listed))]
-        signed_before = any("/V" in f for f in fields)
-        permissions = writer.root["/Perms"] if "/Perms" in writer.root else {}  # noqa: SIM401
-        if "/DocMDP" in permissions:
-            params = permissions["/DocMDP"]["/Reference"][0]["/TransformParams"]
-            if "/P" in params and int(params["/P"]) == 1:
-                raise Refused("pades.locked")
-        if any("/V" in f and "/Lock" in f and _locks(f["/Lock"], field) for f in fields):
-            raise Refused("pades.locked")
-        widget = next((f for f in fields if "/T" in f and str(f["/T"]) == field), None)
-    except (PdfError, KeyError, TypeError, ValueError, AttributeError, IndexError, OSError) as error:
-        raise BadInput("pades.unreadable") from error
-    if widget is None:
-        raise BadInput("pades.no_such_field", field=field)
-    if "/V" in widget:
-        raise Refused("pades.field_signed", field=field)
-    return writer, widget, signed_before
-
-
-def _locks(lock: Any, field: str) -> bool:
-    """Whether a signed field's lock covers ``field`` (ISO 32000-2 table 236)."""
-    if "/P" in lock and int(lock["/P"]) == 1:
-        return True
-    named = [str(lock["/Fields"][i]) for i in range(len(lock["/Fields"]))] if "/Fields" in lock else []
-    action = str(lock["/Action"])
-    return action == "/All" or (action == "/Include") == (field in named)
-
-
-def _certify(signature: generic.DictionaryObject, level: int) -> None:
-    """DocMDP transform (ISO 32000-2 §12.8.2.2)."""
-    params = generic.DictionaryObject(
-        {name("/Type"): name("/TransformParams"), name("/P"): generic.NumberObject(level), name("/V"): name("/1.2")}
-    )
-    transform = generic.DictionaryObject(
-        {
-            name("/Type"): name("/SigRef"),
-            name("/TransformMethod"): name("/DocMDP"),
-            name("/TransformParams"): params,
-        }
-    )
-    signature[name("/Reference")] = generic.ArrayObject([transform])
-
-
-def _draw(writer: IncrementalPdfFileWriter, widget: Any, picture: Appearance) -> Any:
-    """A form with the picture over the widget's whole rectangle."""
-    x0, y0, x1, y1 = (float(v) for v in widget["/Rect"])
-    image = _image(writer, picture, picture.rgb, "/DeviceRGB")
-    if picture.alpha is not None:
-        image.get_object()[name("/SMask")] = _image(writer, picture, picture.alpha, "/DeviceGray")
-    width, height = x1 - x0, y1 - y0
-    form = generic.StreamObject(
-        {
-            name("/Type"): name("/XObject"),
-            name("/Subtype"): name("/Form"),
-            name("/BBox"): generic.ArrayObject([generic.FloatObject(v) for v in (0, 0, width, height)]),
-            name("/Resources"): generic.DictionaryObject(
-                {name("/XObject"): generic.DictionaryObject({name("/I"): image})}
-            ),
-        },
-        stream_data=b"q %.3f 0 0 %.3f 0 0 cm /I Do Q" % (width, height),
-    )
-    return writer.add_object(form)
-
-
-def _image(writer: IncrementalPdfFileWriter, picture: Appearance, samples: bytes, space: str) -> Any:
-    return writer.add_object(
-        generic.StreamObject(
-            {
-                name("/Type"): name("/XObject"),
-                name("/Subtype"): name("/Image"),
-                name("/Width"): generic.NumberObject(picture.width_px),
-                name("/Height"): generic.NumberObject(picture.height_px),
-                name("/ColorSpace"): name(space),
-                name("/BitsPerComponent"): generic.NumberObject(8),
-                name("/Filter"): name("/FlateDecode"),
-            },
-            encoded_data=zlib.compress(samples, 6),
-        )
-    )
-
-
-def _measure(out: io.BytesIO, hole: _Hole, at: int, field: str, profile: CmsProfile) -> PreparedSignature:
-    """Fill the ByteRange in place and hash around the hole."""
-    start, end = hole.at, hole.at + 2 * hole.size + 2
-    byte_range = (0, start, end, out.getbuffer().nbytes - end)
-    text = b"[%d %d %d %d]" % byte_range
-    out.seek(at)
-    out.write(text.ljust(_RANGE_WIDTH))
-    document = out.getvalue()  # the buffer itself, no copy: documents may have 200 MB
-    digest = _hash_around(document, byte_range, profile.digest)
+def prepare_in(
+    stream: BinaryIO, *, field: str, profile: CmsProfile, signed_at: dt.datetime, signer_name: str,
+    reason: str | None = None, docmdp: int | None = None, appearance: Appearance | None = None,
+    timestamp_size: int = 8_000,
+) -> PreparedSignature:  # fmt: skip
+    """``prepare`` in place: ``stream`` (open for reading and writing) grows by the update; ``document`` stays empty."""
+    holes = fill(
+        stream, field=field, size=profile.size + timestamp_size, signed_at=signed_at, signer_name=signer_name,
+        reason=reason, docmdp=docmdp, appearance=appearance,
+    )  # fmt: skip
+    end = holes.contents + 2 * holes.size + 2
+    byte_range = (0, holes.contents, end, stream.seek(0, io.SEEK_END) - end)
+    stream.seek(holes.byte_range)
+    stream.write((b"[%d %d %d %d]" % byte_range).ljust(RANGE_WIDTH))
+    digest = _hash_around(stream, byte_range, profile.digest)
     attributes = profile.signed_attributes(digest)
     return PreparedSignature(
-        document=document, field=field, byte_range=byte_range, message_digest=digest, signed_attributes=attributes,
+        document=b"", field=field, byte_range=byte_range, message_digest=digest, signed_attributes=attributes,
         to_sign=Digest.of(attributes, profile.digest), algorithm=profile.algorithm,
     )  # fmt: skip
 
 
-def _hash_around(document: bytes, byte_range: tuple[int, int, int, int], algorithm: DigestAlgorithm) -> bytes:
-    view = memoryview(document)
+def _hash_around(stream: BinaryIO, byte_range: tuple[int, int, int, int], algorithm: DigestAlgorithm) -> bytes:
+    digest, buffer = hashlib.new(algorithm.value), memoryview(bytearray(_CHUNK))
     a, b, c, d = byte_range
-    digest = hashlib.new(algorithm.value)
-    digest.update(view[a : a + b])
-    digest.update(view[c : c + d])
+    for start, length in ((a, b), (c, d)):
+        stream.seek(start)
+        left = length
+        while left > 0:
+            count = stream.readinto(buffer[: min(_CHUNK, left)])  # type: ignore[attr-defined]
+            if not count:
+                break  # shorter than its range: the digest will differ
+            digest.update(buffer[:count])
+            left -= count
     return digest.digest()
 
 
 def require_unchanged(prepared: PreparedSignature) -> None:
     """The document still gives the digest inside the signed attributes. Raises ``signing.prepared_bytes_changed``."""
-    digest = _hash_around(prepared.document, prepared.byte_range, prepared.to_sign.algorithm)
+    digest = _hash_around(io.BytesIO(prepared.document), prepared.byte_range, prepared.to_sign.algorithm)
     if digest != prepared.message_digest or digest not in prepared.signed_attributes:
         raise Broken("signing.prepared_bytes_changed")
 
 
 def embed(prepared: PreparedSignature, cms: bytes) -> bytes:
     """Fill the hole. Raises ``pades.too_big``."""
-    _, start, end, _ = prepared.byte_range
-    room = end - start - 2
-    digits = cms.hex().encode()
-    if len(digits) > room:
-        raise Broken("pades.too_big", need=len(cms), room=room // 2)
+    digits = _digits(prepared, cms)
+    start = prepared.byte_range[1] + 1
     view = memoryview(prepared.document)
-    return b"".join((view[: start + 1], digits, view[start + 1 + len(digits) :]))
+    return b"".join((view[:start], digits, view[start + len(digits) :]))
+
+
+def embed_in(stream: BinaryIO, prepared: PreparedSignature, cms: bytes) -> None:
+    """Fill the hole in place. Raises ``pades.too_big``."""
+    digits = _digits(prepared, cms)
+    stream.seek(prepared.byte_range[1] + 1)
+    stream.write(digits)
+    stream.flush()
+
+
+def _digits(prepared: PreparedSignature, cms: bytes) -> bytes:
+    room = prepared.byte_range[2] - prepared.byte_range[1] - 2
+    if 2 * len(cms) > room:
+        raise Broken("pades.too_big", need=len(cms), room=room // 2)
+    return cms.hex().encode()
 
 
 def check(document: bytes, prepared: PreparedSignature, certificate: bytes) -> None:
@@ -276,17 +170,21 @@ def check(document: bytes, prepared: PreparedSignature, certificate: bytes) -> N
 
     Reads the signature value back out of the embedded CMS. Raises ``pades.self_check``.
     """
-    from asn1crypto import cms as asn1  # noqa: PLC0415  (only this check parses)
+    check_in(io.BytesIO(document), prepared, certificate)
 
+
+def check_in(stream: BinaryIO, prepared: PreparedSignature, certificate: bytes) -> None:
+    """``check`` over an open file, hashed in pieces."""
     _, start, end, _ = prepared.byte_range
+    stream.seek(start + 1)
     try:
-        raw = bytes.fromhex(document[start + 1 : end - 1].decode("ascii"))
+        raw = bytes.fromhex(stream.read(end - start - 2).decode("ascii"))
         signer = asn1.ContentInfo.load(raw)["content"]["signer_infos"][0]
         attributes = b"\x31" + signer["signed_attrs"].dump()[1:]
         value = signer["signature"].native
     except (ValueError, TypeError, KeyError, IndexError) as error:
         raise Broken("pades.self_check", detail="cms") from error
-    digest = _hash_around(document, prepared.byte_range, prepared.to_sign.algorithm)
+    digest = _hash_around(stream, prepared.byte_range, prepared.to_sign.algorithm)
     if digest != prepared.message_digest or attributes != prepared.signed_attributes:
         raise Broken("pades.self_check", detail="digest")
     try:
@@ -297,10 +195,8 @@ def check(document: bytes, prepared: PreparedSignature, certificate: bytes) -> N
 
 def append_dss(document: bytes, *, certificates: list[bytes], ocsps: list[bytes], crls: list[bytes]) -> bytes:
     """Validation data as one incremental update: ``/DSS`` without ``/VRI`` (EN 319 142-1 §5.4.2)."""
-    try:
-        writer = IncrementalPdfFileWriter(io.BytesIO(document))
-    except (PdfError, KeyError, TypeError, ValueError, AttributeError, IndexError, OSError) as error:
-        raise BadInput("pades.unreadable") from error
+    stream = io.BytesIO(document)
+    writer = open_update(stream)
 
     def streams(items: list[bytes]) -> generic.ArrayObject:
         unique = list(dict.fromkeys(items))
@@ -318,6 +214,5 @@ def append_dss(document: bytes, *, certificates: list[bytes], ocsps: list[bytes]
         dss[name("/CRLs")] = streams(crls)
     writer.root[name("/DSS")] = writer.add_object(dss)
     writer.update_root()
-    out = io.BytesIO()
-    writer.write(out)
-    return out.getvalue()
+    writer.write_in_place()
+    return stream.getvalue()

@@ -190,10 +190,10 @@ async def test_a_date_that_has_passed_voids_the_number_and_composes_again(tmp_pa
             from signer.records import copy_table
 
             await uow.execute(copy_table.update().values(printed_at=copy.printed_at - dt.timedelta(days=1)))
-        found = await service.copies.resume(lambda _: None)
+        made = await service.jobs.run("copy", copy.id)
         async with service.db.read() as uow:
             newest, oldest = await store.all_copies(uow)
-    assert found == {oldest.id: "released"}
+    assert (copy.id, made) == (oldest.id, newest.id)
     assert (oldest.state, newest.state) == ("voided", "released")
 
 
@@ -212,10 +212,13 @@ async def test_a_renewal_that_gets_no_number_leaves_the_old_copy_as_it_was(tmp_p
         with pytest.raises(Stop):
             await certify_file(service, [town.scan()], "x", town.request(), tmp_path, stop)
         clock.move(days=370)  # next year's book is not open
-        found = await service.copies.resume(lambda _: None)
         async with service.db.read() as uow:
             (copy,) = await store.all_copies(uow)
-    assert found == {copy.id: "register.no_open_book"}
+        with pytest.raises(ServiceError) as caught:
+            await service.jobs.run("copy", copy.id)
+        async with service.db.read() as uow:
+            (copy,) = await store.all_copies(uow)
+    assert caught.value.code == "register.no_open_book"
     assert copy.state == "awaiting_certifier"
 
 
