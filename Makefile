@@ -19,8 +19,11 @@ check: $(VENV)/.ready
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/deptry .
 
+
 bench: $(VENV)/.ready
-	PYTHONPATH=. $(RUN) bench.bench_sign
+	@PYTHONPATH=. $(RUN) bench.bench_sign
+	@PYTHONPATH=. $(RUN) bench.bench_large
+	@PYTHONPATH=. $(RUN) bench.bench_copy 2>/dev/null
 
 $(UV):
 	@echo "· preparing uv"

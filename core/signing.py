@@ -29,5 +29,9 @@ class SigningKey(Protocol):
 class Timestamper(Protocol):
     """Gives RFC 3161 tokens. The token's imprint, nonce and signature have been checked before it is returned."""
 
+    @property
+    def size(self) -> int:
+        """Bytes a token takes at most: the room a signature must leave for it."""
+
     async def stamp(self, digest: Digest) -> bytes:
         """A TimeStampToken (CMS ContentInfo, DER) over ``digest``. Raises ``Unavailable`` with a ``tsa.*`` code."""

@@ -26,6 +26,11 @@ class EmbeddedTimestampAuthority:
         self._head = der.integer(1) + der.oid(POLICY)
         self._accuracy = der.sequence(der.integer(1))
 
+    @property
+    def size(self) -> int:
+        """The certificates, and a TSTInfo of less than 200 bytes."""
+        return self._profile.size + 200
+
     async def stamp(self, digest: Digest) -> bytes:
         """A TimeStampToken over ``digest``. Raises ``clock.stepped_back``."""
         now = self._clock.now()

@@ -1,10 +1,15 @@
-"""A DER writer of a few lines: the CMS of our own signatures is assembled from prepared parts (design §8)."""
+"""DER in a few lines: a writer, since the CMS of our own signatures is assembled from prepared parts (design §8), and a
+reader that hands out the bytes as they stand (a library that decodes and encodes again may hand out others).
+"""
 
 import datetime as dt
+from typing import NamedTuple
 
 __all__ = [
+    "Tlv",
     "bit_string",
     "boolean",
+    "children",
     "context",
     "generalized_time",
     "ia5",
@@ -13,6 +18,7 @@ __all__ = [
     "null",
     "octet_string",
     "oid",
+    "one",
     "sequence",
     "set_of",
     "tlv",
@@ -106,3 +112,42 @@ def utc_or_generalized(at: dt.datetime) -> bytes:
     """Time of certificates: UTCTime through 2049 (RFC 5280 §4.1.2.5)."""
     at = at.astimezone(dt.UTC)
     return tlv(23, at.strftime("%y%m%d%H%M%SZ").encode()) if at.year < 2050 else generalized_time(at)
+
+
+# ------------------------------------------------------------------------------------------------------------ reading
+class Tlv(NamedTuple):
+    """One element: its tag byte, all its bytes, and its content."""
+
+    tag: int
+    raw: bytes
+    content: bytes
+
+
+def children(content: bytes) -> list[Tlv]:
+    """The elements that fill ``content`` exactly. Definite, minimal lengths and one-byte tags only. Raises ``ValueError``."""
+    found, at, end = [], 0, len(content)
+    while at < end:
+        if end - at < 2 or content[at] & 0x1F == 0x1F:
+            raise ValueError("truncated or long tag")
+        size, start = content[at + 1], at + 2
+        if size >= 0x80:
+            octets = size & 0x7F
+            if not 1 <= octets <= 4 or start + octets > end:
+                raise ValueError("length")
+            size = int.from_bytes(content[start : start + octets], "big")
+            if size < 0x80 or size >> (8 * (octets - 1)) == 0:
+                raise ValueError("length is not minimal")
+            start += octets
+        if start + size > end:
+            raise ValueError("element leaves its parent")
+        found.append(Tlv(content[at], content[at : start + size], content[start : start + size]))
+        at = start + size
+    return found
+
+
+def one(data: bytes, tag: int) -> Tlv:
+    """``data`` is exactly one element with this tag. Raises ``ValueError``."""
+    found = children(data)
+    if len(found) != 1 or found[0].tag != tag:
+        raise ValueError("not one element of the kind expected")
+    return found[0]

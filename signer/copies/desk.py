@@ -165,7 +165,13 @@ class CopyDesk:
             person = await self.directory.person(uow, person_id)
         credential.require_valid(desk.clock.now())
         prepared = self.printer.prepare(
-            document, role=role, profile=profile_of(credential), agency=agency, person=person, at=desk.clock.now()
+            document,
+            role=role,
+            profile=profile_of(credential),
+            agency=agency,
+            person=person,
+            at=desk.clock.now(),
+            timestamp_size=desk.timestamps.size,
         )
         name = await desk.documents.put(prepared.document)
         async with desk.db.write() as uow:

@@ -100,7 +100,15 @@ class Printer:
         return Printed(document=composed.document, printed_at=at, url=url)
 
     def prepare(
-        self, document: bytes, *, role: str, profile: CmsProfile, agency: Agency, person: Person, at: dt.datetime
+        self,
+        document: bytes,
+        *,
+        role: str,
+        profile: CmsProfile,
+        agency: Agency,
+        person: Person,
+        at: dt.datetime,
+        timestamp_size: int,
     ) -> pades.PreparedSignature:
         """The signature made ready in its field, with its picture; the first one certifies (DocMDP 2)."""
         wording = Wording.of(agency.wording)
@@ -112,6 +120,7 @@ class Printer:
             reason="Chứng thực bản sao đúng với bản chính" if role == "certifier" else "Dấu cơ quan",
             docmdp=2 if role == "certifier" else None,
             appearance=picture if training and (role == "certifier" or wording.show_seal) else None,
+            timestamp_size=timestamp_size,
         )  # fmt: skip
 
 

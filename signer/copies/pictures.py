@@ -22,7 +22,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def _appearance(image: Image.Image) -> Appearance:
-    return Appearance(
+    return Appearance.of(
         width_px=image.width, height_px=image.height, rgb=image.convert("RGB").tobytes(),
         alpha=image.getchannel("A").tobytes(),
     )  # fmt: skip

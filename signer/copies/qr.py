@@ -12,19 +12,20 @@ from core.errors import BadInput, Broken
 __all__ = ["find_in_image", "matrix", "read", "vector_path"]
 
 _QUIET = 4
-_MAX_VERSION = 20
+_MIN_VERSION, _MAX_VERSION = 10, 20
 
 
 def _draw(url: str, mask: int) -> list[list[bool]]:
-    for version in range(10, _MAX_VERSION + 1):
-        code = qrcode.QRCode(version, qrcode.constants.ERROR_CORRECT_M, border=0, mask_pattern=mask)
-        code.add_data(url, optimize=20)
-        try:
-            code.make(fit=False)
-        except DataOverflowError:
-            continue
-        return [[bool(cell) for cell in row] for row in code.modules]
-    raise BadInput("qr.too_big")
+    code = qrcode.QRCode(_MIN_VERSION, qrcode.constants.ERROR_CORRECT_M, border=0, mask_pattern=mask)
+    code.add_data(url, optimize=20)
+    try:
+        code.version = code.best_fit(start=_MIN_VERSION)
+    except (DataOverflowError, ValueError):
+        raise BadInput("qr.too_big") from None
+    if code.version > _MAX_VERSION:
+        raise BadInput("qr.too_big")
+    code.make(fit=False)
+    return [[bool(cell) for cell in row] for row in code.modules]
 
 
 def _bitmap(rows: list[list[bool]]) -> bytes:

@@ -26,7 +26,14 @@ class Appearance:
     width_px: int
     height_px: int
     rgb: bytes
+    """Deflated once, since a seal goes onto every copy."""
     alpha: bytes | None
+
+    @classmethod
+    def of(cls, *, width_px: int, height_px: int, rgb: bytes, alpha: bytes | None) -> "Appearance":
+        """From plain samples, 8 bits each."""
+        soft = None if alpha is None else zlib.compress(alpha, 9)
+        return cls(width_px=width_px, height_px=height_px, rgb=zlib.compress(rgb, 9), alpha=soft)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +206,6 @@ def _image(writer: IncrementalPdfFileWriter, picture: Appearance, samples: bytes
                 name("/BitsPerComponent"): generic.NumberObject(8),
                 name("/Filter"): name("/FlateDecode"),
             },
-            encoded_data=zlib.compress(samples, 6),
+            encoded_data=samples,
         )
     )

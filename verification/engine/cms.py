@@ -5,14 +5,17 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+from asn1crypto import algos, tsp
 from asn1crypto import cms as asn1_cms
 from asn1crypto import core as asn1_core
-from asn1crypto import tsp
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from core.formats import der
+from core.formats.der import Tlv
 
 __all__ = ["CmsFault", "Signed", "open_cms", "open_token"]
 
@@ -21,7 +24,12 @@ _HASHES: dict[str, type[hashes.HashAlgorithm]] = {
     "sha384": hashes.SHA384,
     "sha512": hashes.SHA512,
 }
-_TST_INFO, _DATA = "tst_info", "data"
+_DATA, _TST_INFO = der.oid("1.2.840.113549.1.7.1"), der.oid("1.2.840.113549.1.9.16.1.4")
+_SIGNED_DATA = der.oid("1.2.840.113549.1.7.2")
+_CONTENT_TYPE, _MESSAGE_DIGEST = der.oid("1.2.840.113549.1.9.3"), der.oid("1.2.840.113549.1.9.4")
+_SIGNING_TIME = der.oid("1.2.840.113549.1.9.5")
+_ESS_V1, _ESS_V2 = der.oid("1.2.840.113549.1.9.16.2.12"), der.oid("1.2.840.113549.1.9.16.2.47")
+_TOKEN = der.oid("1.2.840.113549.1.9.16.2.14")
 
 
 class CmsFault(ValueError):
@@ -45,42 +53,81 @@ class Signed:
     content: bytes
 
 
-def open_cms(der: bytes, covered: list[bytes] | None, content_type: str = _DATA) -> Signed:
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """SignedData with one SignerInfo, cut up; every piece as it stands in the file."""
+
+    content: bytes
+    """The encapsulated content; empty when detached."""
+    certificates: list[bytes]
+    sid: Tlv
+    digest: Tlv
+    signed: Tlv
+    algorithm: Tlv
+    value: bytes
+    unsigned: bytes
+
+
+def _cut(data: bytes, content_type: bytes) -> _Parts:
+    """RFC 5652 §5.1, 5.3. Raises ``CmsFault`` of kind format."""
+    try:
+        kind, explicit = der.children(der.one(_exact(data), 0x30).content)
+        if kind.raw != _SIGNED_DATA:
+            raise CmsFault("format", "not SignedData")
+        _version, _digests, encapsulated, *rest = der.children(der.one(explicit.content, 0x30).content)
+        signers = der.children(rest[-1].content)
+        inner, *content = der.children(encapsulated.content)
+        if inner.raw != content_type or len(signers) != 1 or rest[-1].tag != 0x31 or len(content) > 1:
+            raise CmsFault("format", "not one signer, or another content type")
+        carried = [c.raw for t in rest if t.tag == 0xA0 for c in der.children(t.content) if c.tag == 0x30]
+        _version, sid, digest, signed, algorithm, value, *unsigned = der.children(signers[0].content)
+        if signed.tag != 0xA0 or value.tag != 4 or [u.tag for u in unsigned] not in ([], [0xA1]):
+            raise CmsFault("format", "SignerInfo")
+        return _Parts(
+            content=der.one(content[0].content, 4).content if content else b"", certificates=carried, sid=sid,
+            digest=digest, signed=signed, algorithm=algorithm, value=value.content,
+            unsigned=unsigned[0].content if unsigned else b"",
+        )  # fmt: skip
+    except CmsFault:
+        raise
+    except (ValueError, IndexError) as error:
+        raise CmsFault("format", str(error)) from error
+
+
+def open_cms(data: bytes, covered: list[bytes] | None, content_type: bytes = _DATA) -> Signed:
     """Check digest, signature value and ESS certificate. ``covered``: detached content. Raises ``CmsFault``."""
-    info = asn1_cms.ContentInfo.load(_exact(der), strict=True)
-    if info["content_type"].native != "signed_data":
-        raise CmsFault("format", "not SignedData")
-    data = info["content"]
-    if len(data["signer_infos"]) != 1 or data["encap_content_info"]["content_type"].native != content_type:
-        raise CmsFault("format", "not one signer, or another content type")
-    signer = data["signer_infos"][0]
-    certificate, others = _certificates(data, signer)
-    content = b""
-    if covered is None:
-        content = data["encap_content_info"]["content"].contents
-        covered = [content]
-    algorithm = _hash(signer["digest_algorithm"]["algorithm"].native)
+    parts = _cut(data, content_type)
+    if covered is not None and parts.content:
+        raise CmsFault("format", "a detached signature with content of its own")
+    certificate, others = _certificates(parts)
+    algorithm = _hash(_digest_name(parts.digest.raw))
     digest = hashlib.new(algorithm.name)
-    for part in covered:
+    for part in [parts.content] if covered is None else covered:
         digest.update(part)
-    attributes = _attributes(signer["signed_attrs"])
-    if _one(attributes, "message_digest").native != digest.digest():
+    attributes = _attributes(parts.signed.content)
+    if _one(attributes, _MESSAGE_DIGEST).content != digest.digest():
         raise CmsFault("hash", "messageDigest differs")
-    if _one(attributes, "content_type").native != content_type:
+    if _one(attributes, _CONTENT_TYPE).raw != content_type:
         raise CmsFault("constraint", "contentType attribute differs")
     ess = _check_ess(attributes, certificate)
-    to_sign = b"\x31" + signer["signed_attrs"].dump()[1:]
-    value = signer["signature"].native
-    _verify(certificate, signer["signature_algorithm"], algorithm, value, to_sign)
-    claimed = _one(attributes, "signing_time").native if "signing_time" in attributes else None
-    unsigned = _attributes(signer["unsigned_attrs"])
-    token = _one(unsigned, "signature_time_stamp_token").dump() if "signature_time_stamp_token" in unsigned else None
-    return Signed(certificate, others, claimed, value, token, ess, content)
+    _verify(certificate, parts.algorithm.raw, algorithm, parts.value, b"\x31" + parts.signed.raw[1:])
+    claimed = _time(_one(attributes, _SIGNING_TIME).raw) if _SIGNING_TIME in attributes else None
+    unsigned = _attributes(parts.unsigned)
+    token = _one(unsigned, _TOKEN).raw if _TOKEN in unsigned else None
+    return Signed(certificate, others, claimed, parts.value, token, ess, parts.content)
 
 
-def open_token(der: bytes, stamped: bytes) -> tuple[Signed, dt.datetime]:
+def _time(raw: bytes) -> dt.datetime:
+    try:
+        time: dt.datetime = asn1_cms.Time.load(raw, strict=True).native
+    except ValueError as error:
+        raise CmsFault("format", "signingTime") from error
+    return time
+
+
+def open_token(data: bytes, stamped: bytes) -> tuple[Signed, dt.datetime]:
     """An RFC 3161 token over ``stamped``; gives its signer and time. Raises ``CmsFault``."""
-    signed = open_cms(der, None, _TST_INFO)
+    signed = open_cms(data, None, _TST_INFO)
     info = tsp.TSTInfo.load(signed.content, strict=True)
     imprint = info["message_imprint"]
     name = _hash(imprint["hash_algorithm"]["algorithm"].native).name
@@ -94,15 +141,15 @@ def open_token(der: bytes, stamped: bytes) -> tuple[Signed, dt.datetime]:
     return signed, info["gen_time"].native
 
 
-def _exact(der: bytes) -> bytes:
+def _exact(data: bytes) -> bytes:
     """The DER value without the zero padding of /Contents; anything else after it is a fault."""
-    if len(der) < 4 or der[0] != 0x30 or not 0x81 <= der[1] <= 0x84:
+    if len(data) < 4 or data[0] != 0x30 or not 0x81 <= data[1] <= 0x84:
         raise CmsFault("format", "not DER")
-    size = 2 + (der[1] & 0x7F)
-    end = size + int.from_bytes(der[2:size], "big")
-    if end > len(der) or der[end:].strip(b"\x00"):
+    size = 2 + (data[1] & 0x7F)
+    end = size + int.from_bytes(data[2:size], "big")
+    if end > len(data) or data[end:].strip(b"\x00"):
         raise CmsFault("format", "bytes after the signature in /Contents")
-    return der[:end]
+    return data[:end]
 
 
 def _hash(name: str) -> hashes.HashAlgorithm:
@@ -111,61 +158,89 @@ def _hash(name: str) -> hashes.HashAlgorithm:
     return _HASHES[name]()
 
 
-def _attributes(attributes: Any) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = {}
-    # Absent is asked by type: .native would decode and re-encode the whole time-stamp inside, a second a signature
-    for attribute in () if isinstance(attributes, asn1_core.Void) else attributes:
-        found.setdefault(attribute["type"].native, []).extend(attribute["values"])
+def _digest_name(raw: bytes) -> str:
+    """Of an AlgorithmIdentifier."""
+    try:
+        first = der.children(der.one(raw, 0x30).content)[0]
+        name: str = algos.DigestAlgorithmId.load(first.raw).native
+    except (ValueError, IndexError) as error:
+        raise CmsFault("format", "digest algorithm") from error
+    return name
+
+
+def _attributes(content: bytes) -> dict[bytes, list[Tlv]]:
+    """Type (DER of its OID) → values."""
+    found: dict[bytes, list[Tlv]] = {}
+    try:
+        for attribute in der.children(content):
+            kind, values = der.children(attribute.content)
+            found.setdefault(kind.raw, []).extend(der.children(values.content))
+    except ValueError as error:
+        raise CmsFault("format", "attributes") from error
     return found
 
 
-def _one(attributes: dict[str, list[Any]], name: str) -> Any:
-    values = attributes.get(name, [])
+def _one(attributes: dict[bytes, list[Tlv]], kind: bytes) -> Tlv:
+    values = attributes.get(kind, [])
     if len(values) != 1:
+        name = asn1_core.ObjectIdentifier.load(kind).native
         raise CmsFault("constraint", f"attribute {name} occurs {len(values)} times")
     return values[0]
 
 
-def _certificates(data: Any, signer: Any) -> tuple[x509.Certificate, tuple[x509.Certificate, ...]]:
-    sid = signer["sid"]
+def _certificates(parts: _Parts) -> tuple[x509.Certificate, tuple[x509.Certificate, ...]]:
+    """The signer's, named by issuer (byte for byte) and serial or by key identifier, and the rest."""
     mine: list[x509.Certificate] = []
     others: list[x509.Certificate] = []
-    for choice in data["certificates"] or ():
-        if choice.name != "certificate":
-            continue
-        certificate = choice.chosen
-        if sid.name == "issuer_and_serial_number":
-            matches = (
-                certificate.issuer == sid.chosen["issuer"]
-                and certificate.serial_number == sid.chosen["serial_number"].native
-            )
-        else:
-            matches = certificate.key_identifier == sid.chosen.native
-        (mine if matches else others).append(x509.load_der_x509_certificate(certificate.dump()))
+    try:
+        for raw in parts.certificates:
+            certificate = x509.load_der_x509_certificate(raw)
+            (mine if _is_named(certificate, parts.sid) else others).append(certificate)
+    except ValueError as error:
+        raise CmsFault("format", "a certificate cannot be read") from error
     if len(mine) != 1:
         raise CmsFault("format", "the signer's certificate is not there exactly once")
     return mine[0], tuple(others)
 
 
-def _check_ess(attributes: dict[str, list[Any]], certificate: x509.Certificate) -> bool:
+def _is_named(certificate: x509.Certificate, sid: Tlv) -> bool:
+    if sid.tag == 0x80:
+        try:
+            known = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+        except x509.ExtensionNotFound:
+            return False
+        return known == sid.content
+    return sid.content == certificate.issuer.public_bytes() + der.integer(certificate.serial_number)
+
+
+def _check_ess(attributes: dict[bytes, list[Tlv]], certificate: x509.Certificate) -> bool:
     """True if the certificate is named and is this one, False if none is named."""
-    if "signing_certificate_v2" in attributes:
-        first = _one(attributes, "signing_certificate_v2")["certs"][0]
-        name = _hash(first["hash_algorithm"]["algorithm"].native).name
-    elif "signing_certificate" in attributes:
-        first, name = _one(attributes, "signing_certificate")["certs"][0], "sha1"
-    else:
+    kind = next((k for k in (_ESS_V2, _ESS_V1) if k in attributes), None)
+    if kind is None:
         return False
-    own = certificate.fingerprint(hashes.SHA1() if name == "sha1" else _hash(name))  # noqa: S303 - RFC 2634 names by SHA-1
-    if first["cert_hash"].native != own:
+    value = _one(attributes, kind)
+    try:
+        first = der.children(der.children(der.children(value.content)[0].content)[0].content)
+        named = first[0] if first[0].tag == 4 else first[1]
+        if kind == _ESS_V1:
+            known: hashes.HashAlgorithm = hashes.SHA1()  # noqa: S303 - RFC 2634 names by SHA-1
+        else:
+            known = hashes.SHA256() if first[0].tag == 4 else _hash(_digest_name(first[0].raw))
+    except (ValueError, IndexError) as error:
+        raise CmsFault("format", "signing-certificate attribute") from error
+    if named.tag != 4 or named.content != certificate.fingerprint(known):
         raise CmsFault("constraint", "the signature names another certificate")
     return True  # RFC 3161 and older signers name by SHA-1; the signature itself never rests on it
 
 
 def _verify(
-    certificate: x509.Certificate, named: Any, digest: hashes.HashAlgorithm, value: bytes, to_sign: bytes
+    certificate: x509.Certificate, algorithm: bytes, digest: hashes.HashAlgorithm, value: bytes, to_sign: bytes
 ) -> None:
-    key, kind = certificate.public_key(), named.signature_algo
+    try:
+        named = algos.SignedDigestAlgorithm.load(algorithm, strict=True)
+        key, kind = certificate.public_key(), named.signature_algo
+    except (ValueError, TypeError) as error:
+        raise CmsFault("algorithm", "unknown signature algorithm") from error
     if named["algorithm"].native not in {"rsassa_pkcs1v15", "rsassa_pss"} and named.hash_algo != digest.name:
         raise CmsFault("algorithm", "signature and digest algorithm differ")
     try:

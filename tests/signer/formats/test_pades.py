@@ -120,7 +120,7 @@ async def test_pyhanko_and_openssl_accept_every_algorithm(blank: bytes, algorith
 async def test_a_certification_and_a_second_signature_with_validation_data_both_hold(
     blank: bytes, p256: Signer, tmp_path: Path
 ) -> None:
-    picture = pades.Appearance(width_px=2, height_px=2, rgb=bytes(12), alpha=bytes((0, 255, 255, 0)))
+    picture = pades.Appearance.of(width_px=2, height_px=2, rgb=bytes(12), alpha=bytes((0, 255, 255, 0)))
     first = p256.prepare(blank, docmdp=2, appearance=picture)
     one = pades.embed(first, p256.cms(first))
     second = p256.prepare(one, "B", appearance=picture)
