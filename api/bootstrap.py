@@ -16,6 +16,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from api.evidence import EmbeddedEvidence
@@ -23,6 +24,7 @@ from api.roles import ProcessRole
 from audit.highwater import FileHighWater
 from audit.log import Log, LogReader
 from ca_bridge.timestamp.authority import EmbeddedTimestampAuthority
+from ca_bridge.timestamp.client import ExternalTimestampAuthority
 from core.certificates import Certificate
 from core.clock import Clock, SystemClock
 from core.db import Database
@@ -32,9 +34,10 @@ from core.formats.note import NoteKey
 from core.jobs import Jobs, Note
 from core.limits import LIMITS
 from core.objects import Documents
+from core.outbound import Outbound
 from core.sandbox import Sandbox
 from core.settings import Settings
-from core.signing import SigningKey
+from core.signing import SigningKey, Timestamper
 from core.values import Realm
 from signer.activation import redeem
 from signer.activation.passkeys import RelyingParty, SoftwarePasskey
@@ -48,6 +51,7 @@ from signer.credentials import Credential, Credentials
 from signer.enrolment import Enrolment
 from signer.keystores.model import KeyPurpose, KeyStore, StoredKey
 from signer.keystores.software import SoftwareKeyStore, make_key_file
+from verification.policy import TrustAnchor
 
 __all__ = [
     "Service",
@@ -57,6 +61,7 @@ __all__ = [
     "is_home",
     "make_sandbox",
     "open_service",
+    "stamping_anchors",
 ]
 
 RP = RelyingParty("sign.localhost", "http://sign.localhost:8001")
@@ -263,8 +268,6 @@ async def _signer(
     settings: Settings, realm: Realm, clock: Clock, db: Database, parts: _Records, documents: Documents,
     sandbox: Sandbox, log_key: Credential,
 ) -> SignerParts:  # fmt: skip
-    if settings.tsa_url:
-        raise Refused("home.no_external_tsa")  # silently stamping with another authority would be worse
     keys = _store(settings)
     mark = FileHighWater(settings.highwater or settings.home / "highwater" / "mark.json")
     log = Log(
@@ -286,12 +289,9 @@ async def _signer(
             root=await parts.credentials.of(uow, "root", KeyPurpose.CA),
             issuing=await parts.credentials.of(uow, "issuing", KeyPurpose.CA),
             ocsp=await parts.credentials.of(uow, "ocsp", KeyPurpose.OCSP),
-            tsa=tsa,
+            tsa=tsa, stampers=stamping_anchors(settings, realm),
         )  # fmt: skip
-    assert tsa.certificate is not None
-    timestamps = EmbeddedTimestampAuthority(
-        key=open_key(tsa, "tsa"), certificate=tsa.certificate, chain=tsa.chain[:-1], clock=clock
-    )
+    timestamps = _timestamps(settings, realm, clock, tsa, open_key(tsa, "tsa"))
     desk = SigningDesk(
         db=db, clock=clock, credentials=parts.credentials, documents=documents, log=log, open_key=open_key,
         timestamps=timestamps, relying_party=RP,
@@ -314,6 +314,30 @@ async def _signer(
         store=keys, copies=copies, enrolment=_enrolment(settings, realm, clock, db, parts, keys),
         jobs=_jobs(settings, clock, copies),
     )  # fmt: skip
+
+
+def stamping_anchors(settings: Settings, realm: Realm) -> tuple[TrustAnchor, ...]:
+    """Roots of the external time-stamping authority, if there is one. Raises ``tsa.no_anchor``."""
+    if not settings.tsa_url:
+        return ()
+    try:
+        roots = x509.load_pem_x509_certificates(settings.tsa_anchor.read_bytes()) if settings.tsa_anchor else []
+    except (OSError, ValueError) as error:
+        raise Refused("tsa.no_anchor") from error
+    return tuple(
+        TrustAnchor(certificate=root.public_bytes(Encoding.DER), realm=realm, timestamps_only=True) for root in roots
+    )
+
+
+def _timestamps(settings: Settings, realm: Realm, clock: Clock, tsa: Credential, key: SigningKey) -> Timestamper:
+    if settings.tsa_url:
+        private = frozenset(name.strip() for name in settings.outbound_private.split(",") if name.strip())
+        return ExternalTimestampAuthority(
+            url=settings.tsa_url, anchors=stamping_anchors(settings, realm), outbound=Outbound(private=private),
+            clock=clock,
+        )  # fmt: skip
+    assert tsa.certificate is not None
+    return EmbeddedTimestampAuthority(key=key, certificate=tsa.certificate, chain=tsa.chain[:-1], clock=clock)
 
 
 def _jobs(settings: Settings, clock: Clock, copies: CopyDesk) -> Jobs:

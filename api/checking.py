@@ -47,6 +47,7 @@ class Checker:
             if bootstrap.is_home(settings.home) or settings.database_url:
                 service = await stack.enter_async_context(bootstrap.open_service(settings, ProcessRole.WEB))
                 anchors.append(TrustAnchor(certificate=service.root, realm=service.realm))
+                anchors += bootstrap.stamping_anchors(settings, service.realm)
                 register, clock, sandbox = service.facts, service.clock, service.sandbox
             else:
                 sandbox = await stack.enter_async_context(bootstrap.make_sandbox())

@@ -34,6 +34,8 @@ class EmbeddedEvidence:
     issuing: Credential
     ocsp: Credential
     tsa: Credential
+    stampers: tuple[TrustAnchor, ...]
+    """Roots of an external time-stamping authority; empty with the embedded one."""
 
     async def evidence(self, certificates: list[bytes]) -> tuple[list[bytes], list[bytes], list[bytes]]:
         """(certificates, OCSP responses, CRLs): everything a verifier needs below the root."""
@@ -70,7 +72,8 @@ class EmbeddedEvidence:
         """The full report without the register (which does not know the file yet). Raises ``copy.self_check``."""
         assert self.root.certificate is not None
         policy = Policy(
-            anchors=(TrustAnchor(certificate=self.root.certificate, realm=agency.realm),), at=self.clock.now()
+            anchors=(TrustAnchor(certificate=self.root.certificate, realm=agency.realm), *self.stampers),
+            at=self.clock.now(),
         )
         report = await verify(document, at=self.clock.now(), policy=policy, register=None, run=self.sandbox.run)
         bad: list[str] = [

@@ -32,6 +32,12 @@ class Settings(BaseSettings):
         default=None, description="32-byte key file of the software key store; made under home."
     )
     tsa_url: str = Field(default="", description="External RFC 3161 authority; empty means the embedded one.")
+    tsa_anchor: Path | None = Field(
+        default=None, description="PEM file of root certificates an external time-stamping authority must lead to."
+    )
+    outbound_private: str = Field(
+        default="", description="Inner services that may be reached, host:port each, separated by commas."
+    )
     executor_id: str = Field(
         default="local", description="Stable name of this process for recovery of unfinished work."
     )

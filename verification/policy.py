@@ -12,12 +12,14 @@ __all__ = ["Policy", "TrustAnchor"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustAnchor:
-    """A root certificate (DER), its realm, and optionally the time in which it is trusted."""
+    """A root certificate (DER), its realm, optionally the time in which it is trusted, and for what."""
 
     certificate: bytes
     realm: Realm
     valid_from: dt.datetime | None = None
     valid_until: dt.datetime | None = None
+    timestamps_only: bool = False
+    """A root of an external time-stamping authority says nothing about who signed."""
 
     def to_json(self) -> dict[str, Any]:
         """For the sandbox."""
@@ -26,6 +28,7 @@ class TrustAnchor:
             "realm": self.realm.value,
             "valid_from": None if self.valid_from is None else self.valid_from.isoformat(),
             "valid_until": None if self.valid_until is None else self.valid_until.isoformat(),
+            "timestamps_only": self.timestamps_only,
         }
 
     @classmethod
@@ -40,6 +43,7 @@ class TrustAnchor:
             realm=Realm(row["realm"]),
             valid_from=time("valid_from"),
             valid_until=time("valid_until"),
+            timestamps_only=bool(row["timestamps_only"]),
         )
 
 

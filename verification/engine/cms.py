@@ -16,6 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from core.formats import der
 from core.formats.der import Tlv
+from core.values import Digest
 
 __all__ = ["CmsFault", "Signed", "open_cms", "open_token"]
 
@@ -125,13 +126,17 @@ def _time(raw: bytes) -> dt.datetime:
     return time
 
 
-def open_token(data: bytes, stamped: bytes) -> tuple[Signed, dt.datetime]:
-    """An RFC 3161 token over ``stamped``; gives its signer and time. Raises ``CmsFault``."""
+def open_token(data: bytes, stamped: bytes | Digest) -> tuple[Signed, dt.datetime]:
+    """An RFC 3161 token over ``stamped`` or over its digest; gives its signer and time. Raises ``CmsFault``."""
     signed = open_cms(data, None, _TST_INFO)
     info = tsp.TSTInfo.load(signed.content, strict=True)
     imprint = info["message_imprint"]
     name = _hash(imprint["hash_algorithm"]["algorithm"].native).name
-    if imprint["hashed_message"].native != hashlib.new(name, stamped).digest():
+    if isinstance(stamped, Digest):
+        wanted = stamped.value if stamped.algorithm.value == name else None
+    else:
+        wanted = hashlib.new(name, stamped).digest()
+    if imprint["hashed_message"].native != wanted:
         raise CmsFault("hash", "the time-stamp is over something else")
     if not signed.ess:
         raise CmsFault("constraint", "the time-stamp does not name its certificate")
@@ -193,7 +198,7 @@ def _certificates(parts: _Parts) -> tuple[x509.Certificate, tuple[x509.Certifica
     mine: list[x509.Certificate] = []
     others: list[x509.Certificate] = []
     try:
-        for raw in parts.certificates:
+        for raw in dict.fromkeys(parts.certificates):  # some authorities send the same one twice
             certificate = x509.load_der_x509_certificate(raw)
             (mine if _is_named(certificate, parts.sid) else others).append(certificate)
     except ValueError as error:

@@ -176,7 +176,8 @@ def _signature(work: _Work, signature: EmbeddedPdfSignature, *, first: bool) -> 
     before = len(work.findings)
     proven, stamped = _timestamp(work, field, signed)
     moment = proven or work.at
-    path = find_path(signed.certificate, (*signed.others, *work.dss_certificates), work.anchors, moment)
+    signers = [a for a in work.anchors if not a.timestamps_only]
+    path = find_path(signed.certificate, (*signed.others, *work.dss_certificates), signers, moment)
     sub: SubIndication | None = _judge_certificate(work, field, signed.certificate, path, moment)
     if field == "Certifier" and (not first or signature.docmdp_level is None):
         work.find("verify.wrong_order", field=field)

@@ -1,0 +1,124 @@
+"""The only way out: HTTP with caps on size and time, no private address, and the name resolved once.
+
+A URL may come from a certificate, a setting or a portal; it must never reach a service behind our own walls. So the name
+is resolved here, *every* address it has must be public, and the connection goes to the very address that was looked at
+(a second look-up could answer otherwise). Redirects are handed back, never followed. Bodies are taken as sent: a
+compressed one is refused, since its size is unknown before it is opened.
+
+An operator may name inner services that are meant, ``host:port`` each (``DAUSO_OUTBOUND_PRIVATE``).
+"""
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+from dataclasses import dataclass
+from typing import Final
+
+import httpx2
+
+from core.errors import BadInput, Refused, Unavailable
+from core.limits import LIMITS
+
+__all__ = ["Answer", "Outbound", "is_public"]
+
+_PORTS: Final = {"http": 80, "https": 443}
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A response whose body is whole and within its cap."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+def is_public(address: str) -> bool:
+    """Whether an address is globally reachable; one that carries another inside counts as that other."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
+        if inner is None and ip in _NAT64:
+            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if inner is not None:
+            return is_public(str(inner))
+    return ip.is_global and not ip.is_multicast
+
+
+class Outbound:
+    """One client for a process."""
+
+    def __init__(self, *, private: frozenset[str] = frozenset(), tls: ssl.SSLContext | None = None) -> None:
+        """``private``: ``host:port`` of inner services that may be reached; ``tls``: trust for https, the system's if None."""
+        self._private = private
+        transport = httpx2.AsyncHTTPTransport(verify=tls or ssl.create_default_context(), trust_env=False, retries=0)
+        self._client = httpx2.AsyncClient(
+            transport=transport, follow_redirects=False, trust_env=False,
+            timeout=httpx2.Timeout(LIMITS["outbound.total_seconds"], connect=LIMITS["outbound.connect_seconds"]),
+        )  # fmt: skip
+
+    async def fetch(
+        self, url: str, *, body: bytes | None = None, content_type: str = "", most: int = LIMITS["outbound.bytes"]
+    ) -> Answer:
+        """GET, or POST when there is a ``body``; at most ``most`` bytes back.
+
+        Raises ``outbound.bad_url``, ``outbound.private_address``, ``outbound.unreachable``, ``outbound.too_slow``,
+        ``outbound.too_large``, ``outbound.encoded``.
+        """
+        parsed = _parse(url)
+        try:
+            async with asyncio.timeout(LIMITS["outbound.total_seconds"]):
+                address = await self._resolve(parsed)
+                return await self._send(parsed, address, body, content_type, most)
+        except TimeoutError as error:
+            raise Unavailable("outbound.too_slow", host=parsed.host) from error
+        except (httpx2.TimeoutException, httpx2.TransportError, httpx2.InvalidURL, OSError, ValueError) as error:
+            raise Unavailable("outbound.unreachable", host=parsed.host) from error
+
+    async def _resolve(self, url: httpx2.URL) -> str:
+        port = url.port or _PORTS[url.scheme]
+        found = await asyncio.get_running_loop().getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
+        addresses = [str(item[4][0]) for item in found]
+        if f"{url.host}:{port}" not in self._private and not all(is_public(a) for a in addresses):
+            raise Refused("outbound.private_address", host=url.host)
+        return addresses[0]
+
+    async def _send(self, url: httpx2.URL, address: str, body: bytes | None, content_type: str, most: int) -> Answer:
+        host = url.netloc.decode("ascii")
+        headers = {"host": host, "accept-encoding": "identity", "user-agent": "dauso"}
+        if content_type:
+            headers["content-type"] = content_type
+        request = self._client.build_request(
+            "GET" if body is None else "POST", url.copy_with(host=address), content=body, headers=headers,
+            extensions={"sni_hostname": url.host},
+        )  # fmt: skip
+        response = await self._client.send(request, stream=True)
+        try:
+            if response.headers.get("content-encoding", "identity").lower() != "identity":
+                raise Refused("outbound.encoded", host=url.host)
+            parts, size = [], 0
+            async for part in response.aiter_raw():
+                size += len(part)
+                if size > most:
+                    raise Refused("outbound.too_large", host=url.host, most=most)
+                parts.append(part)
+        finally:
+            await response.aclose()
+        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return Answer(status=response.status_code, content_type=kind, body=b"".join(parts))
+
+    async def close(self) -> None:
+        """Close idle connections."""
+        await self._client.aclose()
+
+
+def _parse(url: str) -> httpx2.URL:
+    try:
+        parsed = httpx2.URL(url)
+    except (httpx2.InvalidURL, ValueError, TypeError) as error:
+        raise BadInput("outbound.bad_url") from error
+    if parsed.scheme not in _PORTS or not parsed.host or parsed.userinfo or len(url) > 2_000:
+        raise BadInput("outbound.bad_url")
+    return parsed
