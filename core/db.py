@@ -27,7 +27,7 @@ from sqlalchemy.types import TypeDecorator
 
 from core.errors import Unavailable
 
-__all__ = ["Database", "UnitOfWork", "UtcDateTime", "append_only", "metadata"]
+__all__ = ["Database", "UnitOfWork", "UtcDateTime", "append_only", "metadata", "set_pragmas"]
 
 _T = TypeVar("_T")
 
@@ -61,6 +61,14 @@ class UtcDateTime(TypeDecorator[dt.datetime]):
     def process_result_value(self, value: int | None, dialect: sa.Dialect) -> dt.datetime | None:
         """Aware, UTC."""
         return None if value is None else dt.datetime.fromtimestamp(value / 1_000_000, dt.UTC)
+
+
+def set_pragmas(connection: Any, _record: Any) -> None:
+    """On every SQLite connection, ours and the jobs' (``connect`` event): durable commits, waiting writers."""
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
 
 
 def append_only(table: sa.Table, *, may_change: tuple[str, ...] = (), from_null: bool = False) -> None:
@@ -120,12 +128,7 @@ class Database:
     def _sqlite(url: str, begin: str) -> AsyncEngine:
         engine = create_async_engine(url, connect_args={"isolation_level": None, "timeout": 30})
 
-        @event.listens_for(engine.sync_engine, "connect")
-        def pragmas(connection: Any, _record: Any) -> None:
-            cursor = connection.cursor()
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
-                cursor.execute(f"PRAGMA {pragma}")
-            cursor.close()
+        event.listen(engine.sync_engine, "connect", set_pragmas)
 
         @event.listens_for(engine.sync_engine, "begin")
         def start(connection: sa.Connection) -> None:

@@ -1,7 +1,7 @@
 """Jobs on DBOS Transact. Its tables lie beside ours: the same SQLite file, or the schema ``dbos`` on PostgreSQL.
 
 * Executor ids are slots, ``name.0``, ``name.1`` …, each held by a file lock. A slot whose lock is free belongs to a
-  dead process, so whoever starts next takes its work over (open-source DBOS has no dead-executor detection).
+  dead process, so its work goes back to the queue at the next start, and any living process takes it (open-source DBOS has no dead-executor detection).
 * The serializer is JSON: a writer to the job tables must not be able to run code here. Only ids and codes are stored.
 * ``APPLICATION_VERSION`` is set by hand: recovery takes only jobs of the same version, so it changes when the shape of
   a job changes, not with each release.
@@ -21,6 +21,7 @@ from dbos import error as dbos_error
 from sqlalchemy import event
 
 from core.clock import Clock
+from core.db import set_pragmas
 from core.errors import Broken, ServiceError
 from core.ids import new_id
 from core.jobs import Note, Work, worth_repeating
@@ -190,11 +191,5 @@ def _engine(database: str) -> sa.Engine:
         database.replace("+aiosqlite", ""), connect_args={"isolation_level": "IMMEDIATE", "timeout": 30}
     )
 
-    @event.listens_for(engine, "connect")
-    def pragmas(connection: Any, _record: Any) -> None:
-        cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
+    event.listen(engine, "connect", set_pragmas)
     return engine
