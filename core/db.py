@@ -25,6 +25,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.types import TypeDecorator
 
+from core import sqlite
 from core.errors import Unavailable
 
 __all__ = ["Database", "UnitOfWork", "UtcDateTime", "append_only", "metadata", "set_pragmas"]
@@ -126,7 +127,8 @@ class Database:
 
     @staticmethod
     def _sqlite(url: str, begin: str) -> AsyncEngine:
-        engine = create_async_engine(url, connect_args={"isolation_level": None, "timeout": 30})
+        options = {"isolation_level": None, "timeout": 30, "async_creator_fn": sqlite.connect}
+        engine = create_async_engine(url, connect_args=options)
 
         event.listen(engine.sync_engine, "connect", set_pragmas)
 

@@ -1,5 +1,6 @@
 """The fork server's own process: ready, then one child a request. Holds no secret and no environment."""
 
+import gc
 import importlib
 import json
 import os
@@ -26,9 +27,11 @@ def main(descriptor: int) -> None:
     _, *preload = sys.argv[1:]
     control = socket.socket(fileno=descriptor)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are reaped by the kernel
-    walls.features()  # imports what the walls need
+    walls.features()  # imports and compiles what the walls need
     for where in preload:
         _find(where)()
+    gc.collect()
+    gc.freeze()  # children share these pages: their collector need not touch them
     control.sendall(b"ready")
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, 4096, 1)

@@ -1,9 +1,12 @@
 """The walls around a child: resource limits, Landlock, seccomp. Each is put up if the kernel has it."""
 
 import ctypes
+import errno
 import os
 import resource
 import signal
+import tempfile
+from functools import cache
 from typing import Any
 
 __all__ = ["features", "put_up"]
@@ -20,9 +23,14 @@ _DENIED = (
 )  # fmt: skip
 
 
+# linux/prctl.h
+_DUMPABLE, _SET_SECCOMP, _NO_NEW_PRIVS = 4, 22, 38
+_FILTER = 2
+
+
 def features() -> dict[str, bool]:
     """Which walls can be put up here."""
-    return {"limits": True, "landlock": _landlock_version() > 0, "seccomp": _seccomp() is not None}
+    return {"limits": True, "landlock": _landlock_version() > 0, "seccomp": _program() is not None}
 
 
 def _seccomp() -> Any:
@@ -51,22 +59,40 @@ def put_up(folder: str, limits: dict[str, int]) -> None:
         (resource.RLIMIT_FSIZE, 1 << 30), (resource.RLIMIT_NOFILE, 64), (resource.RLIMIT_NPROC, 0),
     ):  # fmt: skip
         resource.setrlimit(what, (value, value))
-    ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
-    ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE off: nobody reads our memory through /proc
-    seccomp = _seccomp()  # imported before files are out of reach
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0)
+    libc.prctl(_DUMPABLE, 0, 0, 0, 0)  # nobody reads our memory through /proc
     if _landlock_version() > 0:
         import landlock  # noqa: PLC0415
 
         rules = landlock.Ruleset()
         rules.allow(folder)
         rules.apply()
-    if seccomp is not None:
-        import errno  # noqa: PLC0415
+    program = _program()
+    if program is not None:
+        libc.prctl(_SET_SECCOMP, _FILTER, ctypes.byref(program))
 
-        wall = seccomp.SyscallFilter(seccomp.ALLOW)
-        for name in _DENIED:
-            try:
-                wall.add_rule(seccomp.ERRNO(errno.EPERM), name)
-            except (OSError, RuntimeError, ValueError):
-                continue  # a system call this libseccomp does not know
-        wall.load()
+
+class _SockFprog(ctypes.Structure):
+    """``struct sock_fprog``: count of 8-byte instructions and where they are."""
+
+    _fields_ = (("count", ctypes.c_ushort), ("filter", ctypes.c_char_p))
+
+
+@cache
+def _program() -> _SockFprog | None:
+    """The seccomp filter, compiled once: the server calls ``features`` before it forks."""
+    seccomp = _seccomp()
+    if seccomp is None:
+        return None
+    wall = seccomp.SyscallFilter(seccomp.ALLOW)
+    for name in _DENIED:
+        try:
+            wall.add_rule(seccomp.ERRNO(errno.EPERM), name)
+        except (OSError, RuntimeError, ValueError):
+            continue  # a system call this libseccomp does not know
+    with tempfile.TemporaryFile() as file:
+        wall.export_bpf(file)
+        file.seek(0)
+        code = file.read()
+    return _SockFprog(len(code) // 8, code)

@@ -10,6 +10,7 @@ from pyhanko.pdf_utils.generic import pdf_name as name
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
 from pyhanko.pdf_utils.misc import PdfError
 
+from core import pdf_hex  # noqa: F401  (puts its reader in place)
 from core.errors import BadInput, Refused
 
 __all__ = ["RANGE_WIDTH", "Appearance", "Holes", "fill", "open_update"]

@@ -10,9 +10,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from pyhanko.pdf_utils import generic
 from pyhanko.pdf_utils.reader import PdfFileReader
-from pyhanko.sign.diff_analysis import ModificationLevel
+from pyhanko.sign.diff_analysis import DEFAULT_DIFF_POLICY, ModificationLevel, SuspiciousModification
+from pyhanko.sign.fields import FieldMDPSpec, MDPPerm
 from pyhanko.sign.validation.pdf_embedded import EmbeddedPdfSignature
+from pyhanko.sign.validation.status import SignatureCoverageLevel
 
+from core import pdf_hex  # noqa: F401  (puts its reader in place)
 from core.limits import LIMITS
 from verification.engine.cms import CmsFault, Signed, open_cms, open_token
 from verification.engine.paths import Path, Revocation, find_path, revocation_of
@@ -86,15 +89,13 @@ def _read(work: _Work, signatures: list[SignatureReport], prefixes: list[bytes])
     ordered = sorted(embedded, key=lambda s: s.signed_revision)
     for position, signature in enumerate(ordered):
         index = check_byte_range(work.document, list(signature.byte_range), signature.pkcs7_content, revisions)
-        stamp = str(signature.sig_object.get("/Type", "/Sig")) == "/DocTimeStamp"
-        if stamp:
+        if _is_stamp(signature):
             _document_timestamp(work, signature)
         else:
             signatures.append(_signature(work, signature, first=position == 0))
-        last = all(str(s.sig_object.get("/Type", "/Sig")) == "/DocTimeStamp" for s in ordered[position + 1 :])
-        _changes(work, signature, index, revisions, last=last)
         if position == len(ordered) - 1:
             _account_for_tail(work, reader, revisions, index)
+    _changes(work, reader, ordered)
     if ordered:
         _replaced_streams(work, reader, ordered[0].signed_revision)
     _fields(work, signatures)
@@ -287,17 +288,49 @@ def _document_timestamp(work: _Work, signature: EmbeddedPdfSignature) -> None:
         work.find("verify.timestamp_wrong", field=_field(signature), detail=str(error))
 
 
-def _changes(work: _Work, signature: EmbeddedPdfSignature, index: int, revisions: Revisions, *, last: bool) -> None:
-    """What came after this signature: after the last one only validation data and document time-stamps."""
-    if index == len(revisions.ends) - 1:
-        return
-    signature.compute_integrity_info()
-    result = signature.diff_result
-    level = getattr(result, "modification_level", ModificationLevel.OTHER)
-    most = ModificationLevel.LTA_UPDATES if last else ModificationLevel.FORM_FILLING
-    allowed = signature.docmdp_level
-    if level > most or (allowed is not None and level.value > allowed.value):
-        work.find("verify.changed_after_signature", field=_field(signature))
+def _is_stamp(signature: EmbeddedPdfSignature) -> bool:
+    return str(signature.sig_object.get("/Type", "/Sig")) == "/DocTimeStamp"
+
+
+def _changes(work: _Work, reader: PdfFileReader, ordered: list[EmbeddedPdfSignature]) -> None:
+    """What came after each signature, up to the next: after the last one validation data and document time-stamps only.
+
+    Every update is compared with the newest signed state before it, under the strictest certification so far and
+    under each lock so far; what an earlier signature saw changed was judged with the states in between.
+    """
+    total = reader.xrefs.total_revisions
+    allowed = ModificationLevel.FORM_FILLING
+    locks: list[FieldMDPSpec | None] = []
+    for position, signature in enumerate(ordered):
+        signature.compute_integrity_info(skip_diff=True)
+        level = signature.docmdp_level
+        if level is not None and level.value < allowed.value:
+            allowed = ModificationLevel(level.value)
+        locks.append(signature.fieldmdp)
+        if all(_is_stamp(s) for s in ordered[position + 1 :]):
+            allowed = min(allowed, ModificationLevel.LTA_UPDATES)
+        end = ordered[position + 1].signed_revision if position + 1 < len(ordered) else total - 1
+        covers = signature.coverage is not None and signature.coverage >= SignatureCoverageLevel.ENTIRE_REVISION
+        if not covers or _level(reader, signature.signed_revision, end, level, locks) > allowed:
+            work.find("verify.changed_after_signature", field=_field(signature))
+
+
+def _level(
+    reader: PdfFileReader, base: int, end: int, docmdp: MDPPerm | None, locks: list[FieldMDPSpec | None]
+) -> ModificationLevel:
+    """The gravest change in revisions ``base`` + 1 … ``end``."""
+    worst = ModificationLevel.NONE
+    old = reader.get_historical_resolver(base)
+    named: list[FieldMDPSpec | None] = [lock for lock in locks if lock is not None] or [None]
+    try:
+        for revision in range(base + 1, end + 1):
+            new = reader.get_historical_resolver(revision)
+            for lock in named:
+                found = DEFAULT_DIFF_POLICY.apply(old, new, field_mdp_spec=lock, doc_mdp=docmdp)
+                worst = max(worst, found.modification_level)
+    except SuspiciousModification:
+        return ModificationLevel.OTHER
+    return worst
 
 
 def _account_for_tail(work: _Work, reader: PdfFileReader, revisions: Revisions, index: int) -> None:

