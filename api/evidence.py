@@ -1,16 +1,18 @@
 """The copy desk's self-check, wired: B-LT evidence from the embedded CA, judgement from ``verification``."""
 
-from dataclasses import dataclass
-
-import sqlalchemy as sa
+import datetime as dt
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 from ca_bridge import records
-from ca_bridge.authorities.embedded import Issuer, build_crl, build_ocsp
+from ca_bridge.authorities.embedded import build_crl, build_ocsp
 from core.certificates import Certificate
 from core.clock import Clock
 from core.db import Database
 from core.directory.model import Agency
 from core.errors import Broken
+from core.limits import LIMITS
 from core.sandbox import Sandbox
 from signer.credentials import Credential
 from signer.enrolment import issuer_of
@@ -36,37 +38,54 @@ class EmbeddedEvidence:
     tsa: Credential
     stampers: tuple[TrustAnchor, ...]
     """Roots of an external time-stamping authority; empty with the embedded one."""
+    recent: dict[tuple[Any, ...], tuple[dt.datetime, bytes]] = field(default_factory=dict)
+    """Answers signed lately, by what they say."""
 
     async def evidence(self, certificates: list[bytes]) -> tuple[list[bytes], list[bytes], list[bytes]]:
-        """(certificates, OCSP responses, CRLs): everything a verifier needs below the root."""
-        root, issuing, responder = (issuer_of(c, self.store) for c in (self.root, self.issuing, self.ocsp))
-        async with self.db.read() as uow:
-            gone = {i.slug: await records.revoked(uow, i.certificate.subject) for i in (root, issuing)}
-        number = int(self.clock.now().timestamp() * 1000)
-        crls = [await build_crl(i, gone[i.slug], self.clock, number) for i in (root, issuing)]
-        assert self.tsa.certificate is not None
-        ocsps = [await self._status(c, issuing, responder) for c in certificates]
-        chain = [
-            *certificates,
-            self.tsa.certificate,
-            issuing.certificate.der,
-            responder.certificate.der,
-            root.certificate.der,
-        ]
-        return chain, ocsps, crls
+        """(certificates, OCSP responses, CRLs): everything a verifier needs below the root.
 
-    async def _status(self, certificate: bytes, issuing: Issuer, responder: Issuer) -> bytes:
-        serial = Certificate.parse(certificate).serial
-        t = records.certificate_table.c
+        What the database says of revocation is read now, each time; an answer that says exactly this and is younger
+        than ``ca.answer_seconds`` is given again instead of being signed anew.
+        """
+        serials = [Certificate.parse(c).serial for c in certificates]
         async with self.db.read() as uow:
-            row = (
-                await uow.execute(sa.select(t.status, t.revoked_at, t.reason).where(t.serial == f"{serial:040x}"))
-            ).first()
-        known = row is not None and row.status in {"good", "revoked"}  # an order is not yet a certificate
-        revoked = (row.revoked_at, row.reason) if row is not None and row.status == "revoked" else None
-        return await build_ocsp(
-            serial=serial, issuer=issuing, responder=responder, clock=self.clock, revoked=revoked, known=known
-        )
+            gone = {c.owner: await records.revoked(uow, _name(c)) for c in (self.root, self.issuing)}
+            states = await records.states(uow, serials)
+        crls = [await self._crl(c, gone[c.owner]) for c in (self.root, self.issuing)]
+        ocsps = [await self._status(serial, states.get(serial)) for serial in serials]
+        own = [c.certificate for c in (self.tsa, self.issuing, self.ocsp, self.root) if c.certificate is not None]
+        return [*certificates, *own], ocsps, crls
+
+    async def _crl(self, issuer: Credential, gone: list[tuple[int, dt.datetime, int]]) -> bytes:
+        async def build() -> bytes:
+            number = int(self.clock.now().timestamp() * 1000)
+            return await build_crl(issuer_of(issuer, self.store), gone, self.clock, number)
+
+        return await self._recent(("crl", issuer.owner, tuple(gone)), build)
+
+    async def _status(self, serial: int, state: records.CertificateState | None) -> bytes:
+        known = state is not None and state.status in {"good", "revoked"}  # an order is not yet a certificate
+        revoked = state.revoked if state is not None and state.status == "revoked" else None
+
+        async def build() -> bytes:
+            return await build_ocsp(
+                serial=serial, issuer=issuer_of(self.issuing, self.store),
+                responder=issuer_of(self.ocsp, self.store), clock=self.clock, revoked=revoked, known=known,
+            )  # fmt: skip
+
+        return await self._recent(("ocsp", serial, known, revoked), build)
+
+    async def _recent(self, what: tuple[Any, ...], build: Callable[[], Awaitable[bytes]]) -> bytes:
+        now = self.clock.now()
+        made, answer = self.recent.get(what, (None, b""))
+        if made is None or not made <= now < made + dt.timedelta(seconds=LIMITS["ca.answer_seconds"]):
+            answer = await build()
+            for old in [
+                k for k, (at, _) in self.recent.items() if at + dt.timedelta(seconds=LIMITS["ca.answer_seconds"]) < now
+            ]:
+                del self.recent[old]
+            self.recent[what] = (now, answer)
+        return answer
 
     async def require_sound(self, document: bytes, agency: Agency) -> None:
         """The full report without the register (which does not know the file yet). Raises ``copy.self_check``."""
@@ -85,3 +104,8 @@ class EmbeddedEvidence:
         bad += [f.code for f in report.findings if f.severity == "error" and f.code not in expected]
         if bad or not report.signatures:
             raise Broken("copy.self_check", detail=", ".join(map(str, bad)) or "no signature")
+
+
+def _name(credential: Credential) -> str:
+    assert credential.certificate is not None
+    return Certificate.parse(credential.certificate).subject

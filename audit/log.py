@@ -12,6 +12,7 @@ No signature exists above the mark. A database restored to before the mark freez
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
@@ -73,7 +74,7 @@ class LogReader:
             newest = (await uow.execute(sa.select(c.size, c.note).order_by(c.size.desc()).limit(1))).first()
             if row.idx is None or newest is None or row.idx >= newest.size:
                 raise Unavailable("log.pending", event=event_id)
-            tree = await _Tree.load(uow, newest.size)
+            tree = await _Tree.load(uow, lambda subtree: merkle.inclusion_proof(row.idx, newest.size, subtree))
         path = merkle.inclusion_proof(row.idx, newest.size, tree.subtree)
         return proof_text(row.idx, path, newest.note).encode()
 
@@ -137,19 +138,21 @@ class Log(LogReader):
             def tile(level: int, n: int, h: bytes) -> None:
                 tiles.setdefault((level, n), bytearray()).extend(h)
 
+            indices = [{"row": row.seq, "index": state.size + i} for i, row in enumerate(pending)]
             for row in pending:
-                done = await uow.execute(
-                    entry_table.update().where(t.seq == row.seq, t.idx.is_(None)).values(idx=frontier.size)
-                )
-                if done.rowcount != 1:
-                    raise Broken("log.equivocation", detail="index")
                 frontier.append(merkle.leaf_hash(row.entry), tile)
-            await _extend_tiles(uow, tiles)
+            # a leaf whose index is set already is refused by the table's trigger
             await uow.execute(
+                entry_table.update().where(t.seq == sa.bindparam("row")).values(idx=sa.bindparam("index")), indices
+            )
+            await _extend_tiles(uow, tiles)
+            moved = await uow.execute(
                 state_table.update()
                 .where(s.log_id == _ID, s.size == state.size)
                 .values(size=frontier.size, root=frontier.root(), frontier=frontier.dump())
             )
+            if moved.rowcount != 1:
+                raise Broken("log.equivocation", detail="state")
             return len(pending) == LIMITS["log.batch"]
 
     async def _publish(self) -> int:
@@ -196,7 +199,8 @@ class Log(LogReader):
             return
         else:
             async with self.db.read() as uow:
-                known = (await _Tree.load(uow, mark[0])).subtree(0, mark[0])
+                tree = await _Tree.load(uow, lambda subtree: subtree(0, mark[0]))
+            known = tree.subtree(0, mark[0])
         if mark[0] and known != mark[1]:
             raise Broken("log.frozen", detail=f"root at {mark[0]}")
 
@@ -213,34 +217,48 @@ async def _extend_tiles(uow: UnitOfWork, tiles: dict[tuple[int, int], bytearray]
 
 
 class _Tree:
-    """Subtree hashes of a tree of ``size`` leaves, from stored tiles."""
+    """Subtree hashes, from stored tiles."""
 
     def __init__(self, tiles: dict[tuple[int, int], bytes]) -> None:
         self._tiles = tiles
 
     @classmethod
-    async def load(cls, uow: UnitOfWork, size: int) -> "_Tree":
+    async def load(cls, uow: UnitOfWork, question: Callable[[Callable[[int, int], bytes]], object]) -> "_Tree":
+        """The tiles ``question`` needs: it is asked once with a function that only writes down the ranges."""
+        needed: set[tuple[int, int]] = set()
+
+        def note(start: int, end: int) -> bytes:
+            needed.update((level, n) for level, n, _ in _places(start, end))
+            return b""
+
+        question(note)
         t = tile_table.c
-        rows = await uow.execute(sa.select(t.level, t.n, t.hashes).where(t.log_id == _ID))
-        return cls({(row.level, row.n): bytes(row.hashes) for row in rows}) if size else cls({})
+        rows = await uow.execute(
+            sa.select(t.level, t.n, t.hashes).where(t.log_id == _ID, sa.tuple_(t.level, t.n).in_(sorted(needed)))
+        )
+        return cls({(row.level, row.n): bytes(row.hashes) for row in rows})
 
     def subtree(self, start: int, end: int) -> bytes:
         """MTH(D[start:end]) for the ranges that proofs ask for."""
         width = end - start
         if width & (width - 1) == 0 and start % width == 0:
-            return self._aligned(start, width)
+            return merkle.root_of([self._hash(*place) for place in _places(start, end)])
         k = 1 << ((width - 1).bit_length() - 1)
         return merkle.node_hash(self.subtree(start, start + k), self.subtree(start + k, end))
 
-    def _aligned(self, start: int, width: int) -> bytes:
-        height = width.bit_length() - 1
-        level, rest = divmod(height, 8)
-        first, count = start >> (8 * level), 1 << rest
-        hashes = []
-        for i in range(first, first + count):
-            tile = self._tiles.get((level, i >> 8), b"")
-            h = tile[(i & 255) * 32 : (i & 255) * 32 + 32]
-            if len(h) != 32:
-                raise Broken("log.tile_missing", detail=f"{level}/{i >> 8}")
-            hashes.append(h)
-        return merkle.root_of(hashes)
+    def _hash(self, level: int, n: int, at: int) -> bytes:
+        found = self._tiles.get((level, n), b"")[at * 32 : at * 32 + 32]
+        if len(found) != 32:
+            raise Broken("log.tile_missing", detail=f"{level}/{n}")
+        return found
+
+
+def _places(start: int, end: int) -> list[tuple[int, int, int]]:
+    """Where the hashes of a range stand: (level, tile, position) each; an unaligned range is two smaller ones."""
+    width = end - start
+    if width & (width - 1) or start % width:
+        k = 1 << ((width - 1).bit_length() - 1)
+        return [*_places(start, start + k), *_places(start + k, end)]
+    level, rest = divmod(width.bit_length() - 1, 8)
+    first = start >> (8 * level)
+    return [(level, i >> 8, i & 255) for i in range(first, first + (1 << rest))]

@@ -1,13 +1,15 @@
 """Tables of issued certificates."""
 
 import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from core.db import UnitOfWork, UtcDateTime, metadata
 from core.errors import Conflict, NotFound
 
-__all__ = ["certificate_table", "revoke", "revoked"]
+__all__ = ["CertificateState", "certificate_table", "revoke", "revoked", "states"]
 
 certificate_table = sa.Table(
     "issued_certificate",
@@ -50,3 +52,23 @@ async def revoked(uow: UnitOfWork, issuer: str) -> list[tuple[int, dt.datetime, 
         sa.select(t.serial, t.revoked_at, t.reason).where(t.issuer == issuer, t.status == "revoked").order_by(t.serial)
     )
     return [(int(row.serial, 16), row.revoked_at, row.reason) for row in await uow.execute(query)]
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateState:
+    """``revoked`` is (time, reason) of a revoked certificate."""
+
+    status: str
+    revoked: tuple[dt.datetime, int] | None
+
+
+async def states(uow: UnitOfWork, serials: Sequence[int]) -> dict[int, CertificateState]:
+    """What is known of each serial; an unknown one is left out."""
+    t = certificate_table.c
+    query = sa.select(t.serial, t.status, t.revoked_at, t.reason).where(t.serial.in_([f"{s:040x}" for s in serials]))
+    return {
+        int(row.serial, 16): CertificateState(
+            row.status, None if row.revoked_at is None else (row.revoked_at, int(row.reason))
+        )
+        for row in await uow.execute(query)
+    }

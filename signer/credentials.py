@@ -17,6 +17,8 @@ from signer.keystores.model import KeyPurpose, KeyRef
 
 __all__ = ["Credential", "Credentials"]
 
+_MOST_KNOWN = 4096
+
 credential_table = sa.Table(
     "credential",
     metadata,
@@ -58,10 +60,14 @@ class Credential:
 
 
 class Credentials:
-    """The table of credentials, inside the caller's transaction."""
+    """The table of credentials, inside the caller's transaction.
+
+    A row never changes but for its state, which no ``Credential`` carries: what was read once is kept by id.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._known: dict[str, Credential] = {}
 
     async def add(
         self, uow: UnitOfWork, *, realm: Realm, purpose: KeyPurpose, owner: str, key: KeyRef,
@@ -101,11 +107,16 @@ class Credentials:
         return self._from(row)
 
     async def get(self, uow: UnitOfWork, credential_id: str) -> Credential:
-        """By id. Raises ``credential.missing``."""
+        """By id, in whatever state. Raises ``credential.missing``."""
+        if credential_id in self._known:
+            return self._known[credential_id]
         row = (await uow.execute(sa.select(credential_table).where(credential_table.c.id == credential_id))).first()
         if row is None:
             raise NotFound("credential.missing", owner=credential_id, purpose="")
-        return self._from(row)
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[credential_id] = self._from(row)
+        return self._known[credential_id]
 
     async def all(self, uow: UnitOfWork, purpose: KeyPurpose) -> list[Credential]:
         """All of a purpose, active or retired."""

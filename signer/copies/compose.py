@@ -5,6 +5,7 @@ page is appended. Revision 0's bytes stay an untouched prefix.
 """
 
 import io
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -230,7 +231,8 @@ class _Sheet:
         else:
             old_list = [page.raw_get("/Contents")]
         opened = writer.add_object(generic.StreamObject(stream_data=b"q\n"))
-        marks = writer.add_object(generic.StreamObject(stream_data=b"\nQ q\n" + content + b"Q\n"))
+        packed = zlib.compress(b"\nQ q\n" + content + b"Q\n", 6)
+        marks = writer.add_object(generic.StreamObject({name("/Filter"): name("/FlateDecode")}, encoded_data=packed))
         page[name("/Contents")] = generic.ArrayObject([opened, *old_list, marks])
         if "/Resources" not in page:
             page[name("/Resources")] = generic.DictionaryObject()

@@ -9,7 +9,7 @@ made is named by its digest, and the state moves by compare-and-swap in the tran
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from audit.events import Leaf, LeafType, commit
@@ -113,48 +113,43 @@ class CopyDesk:
     # ------------------------------------------------------------------------------------------------- advance
     async def advance(self, copy_id: str, note: Note) -> CertifiedCopy:
         """Take the copy as far as it goes without a person we cannot ask. Raises ``copy.awaiting_certifier``."""
+        async with self.signing.db.read() as uow:
+            copy = await store.get(uow, copy_id)
+            agency = await self.directory.agency(uow, copy.agency_id)
         while True:
-            async with self.signing.db.read() as uow:
-                copy = await store.get(uow, copy_id)
-                agency = await self.directory.agency(uow, copy.agency_id)
             match copy.state:
                 case "numbered":
-                    await self._compose(copy, agency, note)
+                    copy = await self._compose(copy, agency, note)
                 case "awaiting_certifier":
-                    if await self._printed_date_has_passed(copy):
-                        copy_id = await self._renew(copy)
-                        continue
-                    await self._sign(copy, agency, "certifier", note)
+                    copy = await self._sign_in_time(copy, agency, "certifier", note)
                 case "certified":
-                    await self._prepare_seal(copy, agency, note)
+                    copy = await self._prepare_seal(copy, agency, note)
                 case "awaiting_seal":
-                    if copy.regime is not Regime.CERTIFIED_COPY and await self._printed_date_has_passed(copy):
-                        copy_id = await self._renew(copy)
-                        continue
-                    await self._sign(copy, agency, "seal", note)
+                    copy = await self._sign_in_time(copy, agency, "seal", note)
                 case "sealed":
-                    await self._release(copy, agency, note)
+                    copy = await self._release(copy, agency, note)
                 case "released" if copy.receipt is None:
-                    await self._receipt(copy, note)
+                    copy = await self._receipt(copy, note)
                 case _:
                     return copy
 
     # 3 ----------------------------------------------------------------------------------------------- compose
-    async def _compose(self, copy: CertifiedCopy, agency: Agency, note: Note) -> None:
+    async def _compose(self, copy: CertifiedCopy, agency: Agency, note: Note) -> CertifiedCopy:
         printed = await self.printer.compose(copy, agency, self.signing.clock.now())
         composed = await self.signing.documents.put(printed.document)
         note("compose")
         role = "certifier" if copy.regime is Regime.CERTIFIED_COPY else "seal"
         state = "awaiting_certifier" if role == "certifier" else "awaiting_seal"
-        await self._prepare(
+        moved = await self._prepare(
             copy, agency, role, printed.document, state,
             composed=composed, printed_at=printed.printed_at, qr=printed.url,
         )  # fmt: skip
         note("prepare")
+        return moved
 
     async def _prepare(
         self, copy: CertifiedCopy, agency: Agency, role: str, document: bytes, state: str, **values: Any
-    ) -> None:
+    ) -> CertifiedCopy:
         """Fix the bytes to be signed, open the activation over their digest, place the order, move the state."""
         desk = self.signing
         person_id = copy.certifier_id if role == "certifier" else copy.clerk_id
@@ -180,7 +175,7 @@ class CopyDesk:
                 uow, realm=copy.realm, role=role, credential=credential, person_id=person_id,
                 activation_tx=opened.tx, prepared=prepared, document=name,
             )  # fmt: skip
-            await store.move(uow, copy.id, copy.state, state, **{f"{role}_order": order}, **values)
+            return await store.move(uow, copy, state, **{f"{role}_order": order}, **values)
 
     async def _ask(
         self, uow: UnitOfWork, copy: CertifiedCopy, agency: Agency, role: str, person_id: str, credential: Credential,
@@ -194,26 +189,33 @@ class CopyDesk:
         )  # fmt: skip
 
     # 4, 6 ------------------------------------------------------------------------------- certify, then seal
-    async def _sign(self, copy: CertifiedCopy, agency: Agency, role: str, note: Note) -> None:
-        desk = self.signing
+    async def _sign_in_time(self, copy: CertifiedCopy, agency: Agency, role: str, note: Note) -> CertifiedCopy:
+        """Sign, unless the date that stands on the page has passed: then the paper gets a new number and starts again."""
         order_id = copy.certifier_order if role == "certifier" else copy.seal_order
         assert order_id is not None
-        async with desk.db.read() as uow:
-            order = await desk.order(uow, order_id)
+        async with self.signing.db.read() as uow:
+            order = await self.signing.order(uow, order_id)
+        first = role == "certifier" or copy.certifier_order is None
+        if first and order.state == "prepared" and self._printed_date_has_passed(copy):
+            return await self._renew(copy)
+        return await self._sign(copy, agency, order, note)
+
+    async def _sign(self, copy: CertifiedCopy, agency: Agency, order: SigningOrder, note: Note) -> CertifiedCopy:
+        new = "certified" if order.role == "certifier" else "sealed"
         if order.state == "prepared":
-            order_id = await self._approved(copy, agency, order)
-            note(f"{role}.approve")
+            await self._approved(copy, agency, order)
+            note(f"{order.role}.approve")
 
         async def guard(uow: UnitOfWork) -> None:
             await self._require_people(uow, agency, copy.regime, copy.certifier_id, copy.clerk_id)
 
         async def settle(uow: UnitOfWork, _name: str) -> None:
-            old, new = ("awaiting_certifier", "certified") if role == "certifier" else ("awaiting_seal", "sealed")
-            await store.move(uow, copy.id, old, new)
+            await store.move(uow, copy, new)
 
-        await sign(order_id, desk, guard=guard, settle=settle, note=note)
+        await sign(order.id, self.signing, guard=guard, settle=settle, note=note)
+        return replace(copy, state=new)  # the order is made and the state moved in one transaction, now or before
 
-    async def _approved(self, copy: CertifiedCopy, agency: Agency, order: SigningOrder) -> str:
+    async def _approved(self, copy: CertifiedCopy, agency: Agency, order: SigningOrder) -> None:
         """Make sure the order's activation is approved; reopen it over the same digest if its time ran out."""
         desk = self.signing
         if self.approver is None:
@@ -221,25 +223,24 @@ class CopyDesk:
                 "copy.awaiting_certifier" if order.role == "certifier" else "copy.awaiting_clerk", copy=copy.id
             )
         tx = order.activation_tx
-        async with desk.db.write() as uow:
+        async with desk.db.read() as uow:
             status = await redeem.status(uow, desk.clock, tx)
-            if status.state == "approved":
-                return order.id
-            if status.state != "open":
-                credential = await desk.credentials.get(uow, order.credential_id)
-                prepared = pades.PreparedSignature.from_json(order.prepared, b"")
+            credential = await desk.credentials.get(uow, order.credential_id)
+        if status.state == "approved":
+            return
+        challenge = status.challenge
+        if status.state != "open":
+            prepared = pades.PreparedSignature.from_json(order.prepared, b"")
+            async with desk.db.write() as uow:
                 opened = await self._ask(uow, copy, agency, order.role, order.person_id, credential, prepared)
                 await uow.execute(
                     order_table.update().where(order_table.c.id == order.id).values(activation_tx=opened.tx)
                 )
-                tx, challenge = opened.tx, opened.challenge
-            else:
-                challenge = status.challenge
+            tx, challenge = opened.tx, opened.challenge
         await self.approver(order.person_id, tx, challenge)
-        return order.id
 
     # 5 ------------------------------------------------------------------------------------- prepare the seal
-    async def _prepare_seal(self, copy: CertifiedCopy, agency: Agency, note: Note) -> None:
+    async def _prepare_seal(self, copy: CertifiedCopy, agency: Agency, note: Note) -> CertifiedCopy:
         """Only over a certifier's signature that is in the bytes: proven from them, not from a database flag."""
         desk = self.signing
         assert copy.certifier_order is not None
@@ -249,11 +250,12 @@ class CopyDesk:
         assert order.signed_document is not None and credential.certificate is not None  # noqa: PT018
         document = await desk.documents.get(order.signed_document)
         pades.check(document, pades.PreparedSignature.from_json(order.prepared, b""), credential.certificate)
-        await self._prepare(copy, agency, "seal", document, "awaiting_seal")
+        moved = await self._prepare(copy, agency, "seal", document, "awaiting_seal")
         note("prepare_seal")
+        return moved
 
     # 7 ------------------------------------------------------------------------------------- check and release
-    async def _release(self, copy: CertifiedCopy, agency: Agency, note: Note) -> None:
+    async def _release(self, copy: CertifiedCopy, agency: Agency, note: Note) -> CertifiedCopy:
         desk = self.signing
         async with desk.db.read() as uow:
             orders = [await desk.order(uow, o) for o in (copy.certifier_order, copy.seal_order) if o is not None]
@@ -269,20 +271,22 @@ class CopyDesk:
         async with desk.db.write() as uow:
             leaf = await self._log(uow, copy.id, copy.realm, LeafType.COPY_RELEASED, copy.salt, bytes.fromhex(name))
             await self.register.issue(uow, copy.entry_id)
-            await store.move(
-                uow, copy.id, "sealed", "released", released=name, leaf=leaf.encode(), settled_at=desk.clock.now()
+            moved = await store.move(
+                uow, copy, "released", released=name, leaf=leaf.encode(), settled_at=desk.clock.now()
             )
         note("release")
+        return moved
 
     # 8 ------------------------------------------------------------------------------------------------ receipt
-    async def _receipt(self, copy: CertifiedCopy, note: Note) -> None:
+    async def _receipt(self, copy: CertifiedCopy, note: Note) -> CertifiedCopy:
         """Publish the log past our leaf; its inclusion proof is the copy's receipt."""
         desk = self.signing
         await desk.log.sequence()
         receipt = await desk.log.receipt(f"{copy.id}.{LeafType.COPY_RELEASED.value}")
         async with desk.db.write() as uow:
-            await store.move(uow, copy.id, "released", "released", receipt=receipt)
+            moved = await store.move(uow, copy, "released", receipt=receipt)
         note("receipt")
+        return moved
 
     # ---------------------------------------------------------------------------------------------------- void
     async def void(self, copy_id: str, reason: str) -> None:
@@ -303,28 +307,24 @@ class CopyDesk:
             .where(order_table.c.id.in_(orders), order_table.c.state != "made")
             .values(state="dropped")
         )
-        await store.move(uow, copy_id, copy.state, "voided", reason=reason, settled_at=self.signing.clock.now())
+        await store.move(uow, copy, "voided", reason=reason, settled_at=self.signing.clock.now())
         await self._log(uow, copy_id, copy.realm, LeafType.NUMBER_VOIDED, copy.salt, copy.seal_id)
 
-    async def _printed_date_has_passed(self, copy: CertifiedCopy) -> bool:
+    def _printed_date_has_passed(self, copy: CertifiedCopy) -> bool:
         """The date on the page must be the date of approval (a signature already intended goes on)."""
-        order_id = copy.certifier_order or copy.seal_order
-        if copy.printed_at is None or order_id is None:
-            return False
-        async with self.signing.db.read() as uow:
-            order = await self.signing.order(uow, order_id)
-        return order.state == "prepared" and legal_date(copy.printed_at) != legal_date(self.signing.clock.now())
+        return copy.printed_at is not None and legal_date(copy.printed_at) != legal_date(self.signing.clock.now())
 
-    async def _renew(self, copy: CertifiedCopy) -> str:
+    async def _renew(self, copy: CertifiedCopy) -> CertifiedCopy:
         """Void the number whose printed date has passed and number the same paper again: both or neither."""
         async with self.signing.db.write() as uow:
             await self._void(uow, copy.id, "Ngày in trên bản sao đã qua trước khi ký.")
             old = await self.register.entry(uow, copy.entry_id)
             agency = await self.directory.agency(uow, copy.agency_id)
-            return await self._number(
+            renewed = await self._number(
                 uow, agency, old.kind, old.columns, regime=copy.regime, facts=copy.facts, content=copy.content,
                 content_length=copy.content_length, certifier_id=copy.certifier_id, clerk_id=copy.clerk_id,
             )  # fmt: skip
+            return await store.get(uow, renewed)
 
     async def _log(
         self, uow: UnitOfWork, copy_id: str, realm: Realm, kind: LeafType, salt: bytes, value: bytes

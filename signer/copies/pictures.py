@@ -21,9 +21,10 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(io.BytesIO(data), size)
 
 
-def _appearance(image: Image.Image) -> Appearance:
+def _appearance(image: Image.Image, ink: tuple[int, int, int]) -> Appearance:
+    """One ink everywhere, its cover in the alpha: resampling would leave noise in the colour that packs badly."""
     return Appearance.of(
-        width_px=image.width, height_px=image.height, rgb=image.convert("RGB").tobytes(),
+        width_px=image.width, height_px=image.height, rgb=bytes(ink) * (image.width * image.height),
         alpha=image.getchannel("A").tobytes(),
     )  # fmt: skip
 
@@ -44,7 +45,7 @@ def sample_signature(name: str) -> Appearance:
     for (p, q), step in zip(pairwise(points), range(400), strict=False):
         draw.line((*p, *q), fill=(20, 50, 160, 255), width=7 + int(4 * math.sin(step / 17)))
     draw.line((width * 0.3, height * 1.75, width * 1.7, height * 1.55), fill=(20, 50, 160, 255), width=7)
-    return _appearance(image.resize((width, height), Image.Resampling.LANCZOS))
+    return _appearance(image.resize((width, height), Image.Resampling.LANCZOS), (20, 50, 160))
 
 
 def sample_seal(agency: str, diameter_mm: float) -> Appearance:
@@ -66,7 +67,7 @@ def sample_seal(agency: str, diameter_mm: float) -> Appearance:
         star.append((middle + radius * math.cos(angle), middle - outer * 0.14 + radius * math.sin(angle)))
     draw.polygon(star, fill=red)
     draw.text((middle, middle + outer * 0.32), "TẬP HUẤN", red, _font(int(outer * 0.19)), anchor="mm")
-    return _appearance(image.resize((side // 2, side // 2), Image.Resampling.LANCZOS))
+    return _appearance(image.resize((side // 2, side // 2), Image.Resampling.LANCZOS), red[:3])
 
 
 def _around(image: Image.Image, text: str, radius: float, size: int, colour: tuple[int, int, int, int]) -> None:

@@ -1,5 +1,6 @@
 """Rows of certified copies: read, move by compare-and-swap."""
 
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -59,9 +60,12 @@ async def interrupted(uow: UnitOfWork) -> list[str]:
     return list((await uow.execute(sa.select(t.id).where(t.state != "voided", at_work).order_by(t.id))).scalars())
 
 
-async def move(uow: UnitOfWork, copy_id: str, old: str, new: str, **values: Any) -> None:
-    """``old → new``; exactly one mover wins. Raises ``copy.not_in_state``."""
+async def move(uow: UnitOfWork, copy: CertifiedCopy, new: str, **values: Any) -> CertifiedCopy:
+    """``copy.state → new``; exactly one mover wins. Returns the copy as it then stands. Raises ``copy.not_in_state``."""
     t = copy_table.c
-    done = await uow.execute(copy_table.update().where(t.id == copy_id, t.state == old).values(state=new, **values))
+    done = await uow.execute(
+        copy_table.update().where(t.id == copy.id, t.state == copy.state).values(state=new, **values)
+    )
     if done.rowcount != 1:
-        raise Conflict("copy.not_in_state", copy=copy_id, state=old)
+        raise Conflict("copy.not_in_state", copy=copy.id, state=copy.state)
+    return replace(copy, state=new, **values)
