@@ -20,6 +20,7 @@ from core.limits import LIMITS
 from verification.engine.cms import CmsFault, Signed, open_cms, open_token
 from verification.engine.paths import Path, Revocation, find_path, revocation_of
 from verification.engine.revisions import NotAccounted, Revisions, check_byte_range, check_objects, read_revisions
+from verification.engine.updates import Updates
 from verification.policy import TrustAnchor
 from verification.report import Finding, Indication, SignatureReport, SubIndication
 
@@ -299,6 +300,7 @@ def _changes(work: _Work, reader: PdfFileReader, ordered: list[EmbeddedPdfSignat
     under each lock so far; what an earlier signature saw changed was judged with the states in between.
     """
     total = reader.xrefs.total_revisions
+    updates = Updates(reader, {s.signed_revision: int(s.sig_field.raw_get("/V").idnum) for s in ordered})
     allowed = ModificationLevel.FORM_FILLING
     locks: list[FieldMDPSpec | None] = []
     for position, signature in enumerate(ordered):
@@ -311,14 +313,17 @@ def _changes(work: _Work, reader: PdfFileReader, ordered: list[EmbeddedPdfSignat
             allowed = min(allowed, ModificationLevel.LTA_UPDATES)
         end = ordered[position + 1].signed_revision if position + 1 < len(ordered) else total - 1
         covers = signature.coverage is not None and signature.coverage >= SignatureCoverageLevel.ENTIRE_REVISION
-        if not covers or _level(reader, signature.signed_revision, end, level, locks) > allowed:
+        if not covers or _level(reader, updates, signature.signed_revision, end, level, locks) > allowed:
             work.find("verify.changed_after_signature", field=_field(signature))
 
 
 def _level(
-    reader: PdfFileReader, base: int, end: int, docmdp: MDPPerm | None, locks: list[FieldMDPSpec | None]
-) -> ModificationLevel:
+    reader: PdfFileReader, updates: Updates, base: int, end: int, docmdp: MDPPerm | None,
+    locks: list[FieldMDPSpec | None],
+) -> ModificationLevel:  # fmt: skip
     """The gravest change in revisions ``base`` + 1 … ``end``."""
+    if end == base + 1 and not any(locks) and (seen := updates.level(end)) is not None:
+        return seen
     worst = ModificationLevel.NONE
     old = reader.get_historical_resolver(base)
     named: list[FieldMDPSpec | None] = [lock for lock in locks if lock is not None] or [None]
