@@ -36,10 +36,11 @@ async def issue(
     issuer_name = subject.common_name if issuer is None else issuer.certificate.subject
     async with db.write() as uow:
         await uow.execute(
-            certificate_table.insert().values(
-                serial=f"{serial:040x}", realm=realm, issuer=issuer_name, profile=profile, status="ordered",
-                ordered_at=clock.now(),
-            )
+            certificate_table.insert(),
+            {
+                "serial": f"{serial:040x}", "realm": realm, "issuer": issuer_name, "profile": profile, "status": "ordered",
+                "ordered_at": clock.now(),
+            },
         )  # fmt: skip
 
     # 3 build and sign

@@ -17,6 +17,7 @@ Example::
 import datetime as dt
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any, Self, TypeVar
 
 import sqlalchemy as sa
@@ -28,7 +29,7 @@ from sqlalchemy.types import TypeDecorator
 from core import sqlite
 from core.errors import Unavailable
 
-__all__ = ["Database", "UnitOfWork", "UtcDateTime", "append_only", "metadata", "set_pragmas"]
+__all__ = ["Database", "UnitOfWork", "UtcDateTime", "append_only", "metadata", "row_by", "set_pragmas"]
 
 _T = TypeVar("_T")
 
@@ -112,6 +113,12 @@ def triggers(table: sa.Table, dialect: str) -> list[str]:
     ]
 
 
+@cache
+def row_by(column: sa.Column[Any]) -> sa.Select[Any]:
+    """Whole rows by one column, prepared once: ``await uow.execute(row_by(t.c.id), {"value": …})``."""
+    return sa.select(column.table).where(column == sa.bindparam("value"))
+
+
 class Database:
     """Two engines on SQLite (readers do not queue behind the writer), one on PostgreSQL."""
 
@@ -128,14 +135,11 @@ class Database:
     @staticmethod
     def _sqlite(url: str, begin: str) -> AsyncEngine:
         options = {"isolation_level": None, "timeout": 30, "async_creator_fn": sqlite.connect}
-        engine = create_async_engine(url, connect_args=options)
-
+        # every transaction is ended by its block, so a connection comes back clean
+        engine = create_async_engine(url, connect_args=options, pool_reset_on_return=None)
         event.listen(engine.sync_engine, "connect", set_pragmas)
-
-        @event.listens_for(engine.sync_engine, "begin")
-        def start(connection: sa.Connection) -> None:
-            connection.exec_driver_sql(begin)
-
+        dialect: Any = engine.sync_engine.dialect
+        dialect.do_begin = lambda connection: connection.execute(begin).close()
         return engine
 
     @asynccontextmanager

@@ -17,13 +17,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-import sqlalchemy as sa
-
 from audit.events import Leaf, LeafType, commit
 from audit.log import Log
 from core.certificates import Certificate
 from core.clock import Clock
-from core.db import Database, UnitOfWork
+from core.db import Database, UnitOfWork, row_by
 from core.errors import Broken, Conflict, NotFound, Refused
 from core.formats.cms import CmsProfile, signature_timestamp_attribute
 from core.ids import new_id, random_bytes
@@ -83,17 +81,18 @@ class SigningDesk:
         """Record an order for stored prepared bytes; returns its id."""
         order_id = new_id(self.clock)
         await uow.execute(
-            order_table.insert().values(
-                id=order_id, realm=realm, role=role, credential_id=credential.id, person_id=person_id,
-                activation_tx=activation_tx, document=document, prepared=prepared.to_json(), salt=random_bytes(32),
-                state="prepared", prepared_at=self.clock.now(),
-            )
+            order_table.insert(),
+            {
+                "id": order_id, "realm": realm, "role": role, "credential_id": credential.id, "person_id": person_id,
+                "activation_tx": activation_tx, "document": document, "prepared": prepared.to_json(), "salt": random_bytes(32),
+                "state": "prepared", "prepared_at": self.clock.now(),
+            },
         )  # fmt: skip
         return order_id
 
     async def order(self, uow: UnitOfWork, order_id: str) -> SigningOrder:
         """By id. Raises ``signing.no_such_order``."""
-        row = (await uow.execute(sa.select(order_table).where(order_table.c.id == order_id))).first()
+        row = (await uow.execute(row_by(order_table.c.id), {"value": order_id})).first()
         if row is None:
             raise NotFound("signing.no_such_order", order=order_id)
         names = SigningOrder.__dataclass_fields__

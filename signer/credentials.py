@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from core.certificates import Certificate
 from core.clock import Clock
-from core.db import UnitOfWork, UtcDateTime, metadata
+from core.db import UnitOfWork, UtcDateTime, metadata, row_by
 from core.errors import NotFound, Refused
 from core.ids import new_id
 from core.values import Realm
@@ -84,11 +84,12 @@ class Credentials:
             chain=chain,
         )
         await uow.execute(
-            credential_table.insert().values(
-                id=made.id, realm=realm, purpose=purpose, owner=owner, key=json.dumps(key.to_json()),
-                certificate=certificate, chain=[base64.b64encode(c).decode() for c in chain], state="active",
-                created_at=self._clock.now(),
-            )
+            credential_table.insert(),
+            {
+                "id": made.id, "realm": realm, "purpose": purpose, "owner": owner, "key": json.dumps(key.to_json()),
+                "certificate": certificate, "chain": [base64.b64encode(c).decode() for c in chain], "state": "active",
+                "created_at": self._clock.now(),
+            },
         )  # fmt: skip
         return made
 
@@ -110,7 +111,7 @@ class Credentials:
         """By id, in whatever state. Raises ``credential.missing``."""
         if credential_id in self._known:
             return self._known[credential_id]
-        row = (await uow.execute(sa.select(credential_table).where(credential_table.c.id == credential_id))).first()
+        row = (await uow.execute(row_by(credential_table.c.id), {"value": credential_id})).first()
         if row is None:
             raise NotFound("credential.missing", owner=credential_id, purpose="")
         if len(self._known) >= _MOST_KNOWN:

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from core.clock import Clock
-from core.db import UnitOfWork, UtcDateTime, metadata
+from core.db import UnitOfWork, UtcDateTime, metadata, row_by
 from core.directory.model import Agency, Authorisation, Person, Role
 from core.errors import Conflict, NotFound, Refused
 from core.ids import new_id
@@ -92,7 +92,7 @@ class Directory:
             wording=wording or {},
         )  # fmt: skip
         values = {c.name: getattr(agency, c.name) for c in agency_table.columns}
-        await uow.execute(agency_table.insert().values(values))
+        await uow.execute(agency_table.insert(), values)
         return agency
 
     async def agency(self, uow: UnitOfWork, code_or_id: str) -> Agency:
@@ -120,15 +120,20 @@ class Directory:
         """A new person of ``agency``."""
         person = Person(id=new_id(self._clock), realm=agency.realm, agency_id=agency.id, name=name)
         await uow.execute(
-            person_table.insert().values(
-                id=person.id, realm=person.realm, agency_id=agency.id, name=name, created_at=self._clock.now()
-            )
+            person_table.insert(),
+            {
+                "id": person.id,
+                "realm": person.realm,
+                "agency_id": agency.id,
+                "name": name,
+                "created_at": self._clock.now(),
+            },
         )
         return person
 
     async def person(self, uow: UnitOfWork, person_id: str) -> Person:
         """By id. Raises ``directory.no_such_person``."""
-        row = (await uow.execute(sa.select(person_table).where(person_table.c.id == person_id))).first()
+        row = (await uow.execute(row_by(person_table.c.id), {"value": person_id})).first()
         if row is None:
             raise NotFound("directory.no_such_person", person=person_id)
         return Person(id=row.id, realm=Realm(row.realm), agency_id=row.agency_id, name=row.name)
@@ -156,7 +161,7 @@ class Directory:
         )  # fmt: skip
         values = {c.name: getattr(made, c.name) for c in authorisation_table.columns}
         values["scope"] = json.dumps(sorted(scope))
-        await uow.execute(authorisation_table.insert().values(values))
+        await uow.execute(authorisation_table.insert(), values)
         return made
 
     async def authorisation(

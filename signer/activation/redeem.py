@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from core.clock import Clock
-from core.db import UnitOfWork
+from core.db import UnitOfWork, row_by
 from core.errors import BadInput, Conflict, NotFound, Refused
 from core.ids import new_id, random_bytes
 from core.limits import LIMITS
@@ -45,10 +45,11 @@ async def enrol_passkey(
     if kind == "software" and realm is not Realm.TRAINING:
         raise Refused("activation.software_in_production")
     await uow.execute(
-        passkey_table.insert().values(
-            id=new_id(clock), person_id=person_id, realm=realm, credential_id=credential_id, public_key=public_key,
-            kind=kind, sign_count=0, state="active", created_at=clock.now(),
-        )
+        passkey_table.insert(),
+        {
+            "id": new_id(clock), "person_id": person_id, "realm": realm, "credential_id": credential_id, "public_key": public_key,
+            "kind": kind, "sign_count": 0, "state": "active", "created_at": clock.now(),
+        },
     )  # fmt: skip
 
 
@@ -74,16 +75,17 @@ async def open_activation(
         nonce=random_bytes(32), purpose=purpose, realm=realm, title=title, pages=pages,
     )  # fmt: skip
     await uow.execute(
-        activation_table.insert().values(
-            tx=record.tx, realm=realm, person_id=person_id, record=record.encode(), state="open", created_at=now,
-            expires_at=now + dt.timedelta(seconds=ttl),
-        )
+        activation_table.insert(),
+        {
+            "tx": record.tx, "realm": realm, "person_id": person_id, "record": record.encode(), "state": "open", "created_at": now,
+            "expires_at": now + dt.timedelta(seconds=ttl),
+        },
     )  # fmt: skip
     return Opened(record.tx, record.challenge)
 
 
 async def _load(uow: UnitOfWork, tx: str) -> tuple[sa.Row[Any], ActivationRecord]:
-    row = (await uow.execute(sa.select(activation_table).where(activation_table.c.tx == tx))).first()
+    row = (await uow.execute(row_by(activation_table.c.tx), {"value": tx})).first()
     if row is None:
         raise NotFound("activation.unknown")
     record = _decoded(row.record)
@@ -124,8 +126,7 @@ async def approve(uow: UnitOfWork, clock: Clock, rp: RelyingParty, tx: str, asse
         raise Conflict("activation.not_open")
     if _expired(record, clock):
         raise Refused("activation.expired")
-    t = passkey_table.c
-    passkey = (await uow.execute(sa.select(passkey_table).where(t.credential_id == assertion.credential_id))).first()
+    passkey = (await uow.execute(row_by(passkey_table.c.credential_id), {"value": assertion.credential_id})).first()
     if passkey is None or passkey.person_id != row.person_id or passkey.realm != row.realm or passkey.state != "active":
         raise Refused("activation.foreign_passkey")
     count = verify_assertion(assertion, challenge=record.challenge, public_key=passkey.public_key, rp=rp)

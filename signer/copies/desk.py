@@ -89,11 +89,12 @@ class CopyDesk:
         entry = await self.register.reserve(uow, agency, kind, columns)
         copy_id, salt = new_id(clock), random_bytes(32)
         await uow.execute(
-            copy_table.insert().values(
+            copy_table.insert(),
+            dict(
                 id=copy_id, realm=agency.realm, agency_id=agency.id, entry_id=entry.id, state="numbered",
                 seal_id=random_bytes(10), status_index=await self.register.next_in(uow, agency.id, "status", 0) - 1,
                 content=content, salt=salt, created_at=clock.now(), **paper,
-            )
+            ),
         )  # fmt: skip
         await self._log(uow, copy_id, agency.realm, LeafType.NUMBER_RESERVED, salt, bytes.fromhex(content))
         return copy_id

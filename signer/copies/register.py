@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from core.clock import VIETNAM, Clock
-from core.db import UnitOfWork, UtcDateTime, append_only, metadata
+from core.db import UnitOfWork, UtcDateTime, append_only, metadata, row_by
 from core.directory.model import Agency
 from core.errors import Conflict, NotFound, Refused
 from core.ids import new_id
@@ -118,7 +118,7 @@ class Register:
             id=new_id(self._clock), agency_id=agency.id, kind=kind, year=year, volume=len(known) + 1, medium=medium,
             opened_at=self._clock.now(), closed_at=None, totals=None,
         )  # fmt: skip
-        await uow.execute(book_table.insert().values({c.name: getattr(book, c.name) for c in book_table.columns}))
+        await uow.execute(book_table.insert(), {c.name: getattr(book, c.name) for c in book_table.columns})
         return book
 
     async def books(self, uow: UnitOfWork, agency_id: str | None = None) -> list[Book]:
@@ -130,7 +130,7 @@ class Register:
 
     async def book(self, uow: UnitOfWork, book_id: str) -> Book:
         """By id. Raises ``register.no_such_book``."""
-        row = (await uow.execute(sa.select(book_table).where(book_table.c.id == book_id))).first()
+        row = (await uow.execute(row_by(book_table.c.id), {"value": book_id})).first()
         if row is None:
             raise NotFound("register.no_such_book", book=book_id)
         return Book(**row._mapping)  # noqa: SLF001
@@ -176,12 +176,12 @@ class Register:
             number=await self.next_in(uow, agency.id, kind, book.year), reserved_at=self._clock.now(), columns=columns,
             state="reserved", settled_at=None, reason=None,
         )  # fmt: skip
-        await uow.execute(entry_table.insert().values({c.name: getattr(entry, c.name) for c in entry_table.columns}))
+        await uow.execute(entry_table.insert(), {c.name: getattr(entry, c.name) for c in entry_table.columns})
         return entry
 
     async def entry(self, uow: UnitOfWork, entry_id: str) -> Entry:
         """By id."""
-        row = (await uow.execute(sa.select(entry_table).where(entry_table.c.id == entry_id))).first()
+        row = (await uow.execute(row_by(entry_table.c.id), {"value": entry_id})).first()
         if row is None:
             raise NotFound("register.no_such_entry", entry=entry_id)
         return Entry(**row._mapping)  # noqa: SLF001
