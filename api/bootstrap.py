@@ -5,6 +5,7 @@ a home builds a sandbox alone.
 """
 
 import asyncio
+import gc
 import json
 import shutil
 from collections.abc import AsyncIterator
@@ -240,6 +241,7 @@ async def open_service(settings: Settings, role: ProcessRole, clock: Clock | Non
             facts=RegisterFacts(db, parts.directory, parts.register, parts.credentials, vkey), sandbox=sandbox,
             signing=signing,
         )  # fmt: skip
+        gc.freeze()  # what stands now stays: the collector need not walk through it again and again
         if signing is None:
             yield service
         else:
@@ -347,7 +349,7 @@ def _jobs(settings: Settings, clock: Clock, copies: CopyDesk) -> Jobs:
         return (await copies.advance(copy_id, note)).id
 
     jobs = DurableJobs(
-        database=settings.database, executor=settings.executor_id, locks=settings.home / "executors", clock=clock
+        database=settings.jobs_database, executor=settings.executor_id, locks=settings.home / "executors", clock=clock
     )
     jobs.serve("copy", advance)
     return jobs

@@ -1,5 +1,6 @@
 """Documents by content: the name of an object is the SHA-256 of its bytes; written once, checked when read."""
 
+from collections import OrderedDict
 from pathlib import Path
 
 from obstore.exceptions import AlreadyExistsError, BaseError
@@ -10,12 +11,18 @@ from core.values import Digest
 
 __all__ = ["Documents"]
 
+_KEPT, _KEPT_BYTES = 16, 32 * 2**20
+
 
 class Documents:
-    """Content-addressed and write-once. ``put`` returns only after the bytes are stored; putting twice is harmless."""
+    """Content-addressed and write-once. ``put`` returns only after the bytes are stored; putting twice is harmless.
+
+    What was lately put is kept in memory: a copy's steps hand one document on, and its name says what it is.
+    """
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
+        self._recent: OrderedDict[str, bytes] = OrderedDict()
 
     @classmethod
     def open(cls, url: str, home: Path) -> "Documents":
@@ -39,10 +46,18 @@ class Documents:
             pass  # same name, same bytes: read back and checked by whoever uses it
         except (BaseError, OSError) as error:
             raise Unavailable("store.full") from error
+        self._remember(name, data)
         return name
+
+    def _remember(self, name: str, data: bytes) -> None:
+        self._recent[name] = data
+        while len(self._recent) > _KEPT or sum(map(len, self._recent.values())) > _KEPT_BYTES:
+            self._recent.popitem(last=False)
 
     async def get(self, name: str) -> bytes:
         """The bytes of ``name``, checked against it. Raises ``store.missing``, ``store.damaged``."""
+        if name in self._recent:
+            return self._recent[name]
         try:
             data = bytes(await (await self._store.get_async(self._path(name))).bytes_async())
         except (FileNotFoundError, BaseError) as error:

@@ -50,6 +50,11 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite+aiosqlite:///{self.home.resolve() / 'dauso.db'}"
 
     @property
+    def jobs_database(self) -> str:
+        """Where unfinished work is noted: with ours on PostgreSQL; on SQLite a file of its own, since each has one writer."""
+        return self.database_url or f"sqlite+aiosqlite:///{self.home.resolve() / 'jobs.db'}"
+
+    @property
     def origin(self) -> str:
         """The log's origin in force."""
         return self.log_origin or f"{self.host}/log"

@@ -67,7 +67,7 @@ class _Cursor:
                         raise
                 else:
                     return
-                await asyncio.sleep(0.002)
+                await asyncio.sleep(0.0005)
         finally:
             self._cursor.execute(f"PRAGMA busy_timeout={_PATIENCE * 1000}")
 

@@ -104,13 +104,15 @@ async def sign(
     order_id: str,
     desk: SigningDesk,
     *,
+    approve: Callable[[SigningOrder], Awaitable[SigningOrder]],
     guard: Callable[[UnitOfWork], Awaitable[None]],
     settle: Callable[[UnitOfWork, str], Awaitable[None]],
     note: Note,
 ) -> str:
     """Sign one prepared document; returns the name of the signed bytes.
 
-    ``guard`` re-checks roles and terms inside step 2's transaction; ``settle`` moves the caller's state inside step 6's.
+    ``approve`` sees to it that a prepared order's activation is approved; ``guard`` re-checks roles and terms inside
+    step 2's transaction; ``settle`` moves the caller's state inside step 6's.
     Raises ``activation.*``, ``key.*``, ``tsa.*``, ``credential.*``, ``signing.*``; nothing of what was done is lost.
     """
     # 1 check: the order, its bytes, the certificate's dates
@@ -126,6 +128,8 @@ async def sign(
     prepared = pades.PreparedSignature.from_json(order.prepared, await desk.documents.get(order.document))
     _require_unchanged(prepared)
     profile = profile_of(credential)
+    if order.state == "prepared":
+        order = await approve(order)
     note(f"{order.role}.check")
 
     # 2 spend: the approval, our intent and the state, in one transaction (compare-and-swap on both)

@@ -2,13 +2,11 @@
 
 import datetime as dt
 import importlib
-import io
 from dataclasses import asdict
+from importlib.resources import files
 from typing import Any
 
-from pyhanko.pdf_utils import generic
-from pyhanko.pdf_utils.writer import PageObject, PdfFileWriter
-
+from core.values import Realm
 from verification.engine.document import DocumentFacts, read_document
 from verification.policy import TrustAnchor
 from verification.report import Finding, Indication, SignatureReport, SubIndication
@@ -57,12 +55,13 @@ def facts_of(answer: dict[str, Any]) -> DocumentFacts:
 
 
 def warm() -> None:
-    """Judge a small page once before the walls: parsers import lazily."""
-    empty = PdfFileWriter()
-    box = generic.ArrayObject(map(generic.NumberObject, (0, 0, 10, 10)))
-    empty.insert_page(PageObject(contents=empty.add_object(generic.StreamObject(stream_data=b"")), media_box=box))
-    target = io.BytesIO()
-    empty.write(target)
-    judge(target.getvalue(), {"at": "2026-01-01T00:00:00+00:00", "anchors": []})
+    """Judge a signed page once before the walls: parsers import lazily, and children begin with everything built.
+
+    ``warm/page.pdf`` is a blank page with two signatures and validation data, made with keys thrown away.
+    """
+    kept = files("verification") / "warm"
+    root = TrustAnchor(certificate=(kept / "root.der").read_bytes(), realm=Realm.TRAINING)
+    arguments = {"at": "2026-11-26T00:00:00+00:00", "anchors": [root.to_json()]}
+    judge((kept / "page.pdf").read_bytes(), arguments)
     for module in _USED_LATE:
         importlib.import_module(module)

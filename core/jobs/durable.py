@@ -1,4 +1,6 @@
-"""Jobs on DBOS Transact. Its tables lie beside ours: the same SQLite file, or the schema ``dbos`` on PostgreSQL.
+"""Jobs on DBOS Transact. Its tables lie beside ours: in a SQLite file of their own, or the schema ``dbos`` on PostgreSQL.
+
+They may be lost: what is unfinished stands in our own tables, and a start takes on what no job knows.
 
 * Executor ids are slots, ``name.0``, ``name.1`` …, each held by a file lock. A slot whose lock is free belongs to a
   dead process, so its work goes back to the queue at the next start, and any living process takes it (open-source DBOS has no dead-executor detection).

@@ -100,25 +100,26 @@ class Sandbox:
             "wall": wall or LIMITS["sandbox.wall_seconds"],
         }  # fmt: skip
         ours, child, own = await self._fork()
-        reader, writer = await asyncio.open_connection(sock=ours)
+        loop = asyncio.get_running_loop()
         done = False
         try:
             head = json.dumps({"function": where, "arguments": arguments, "limits": limits}).encode()
             async with asyncio.timeout(limits["wall"]):
-                sending = asyncio.ensure_future(self._send(writer, head, payload))
-                size, blob = struct.unpack(">QQ", await reader.readexactly(16))
+                # the child reads everything before it begins, so this never waits for its answer
+                await loop.sock_sendall(ours, struct.pack(">QQ", len(head), len(payload)) + head)
+                await loop.sock_sendall(ours, payload)
+                size, blob = struct.unpack(">QQ", await _exactly(ours, 16))
                 if size > _MOST_ANSWER or blob > _MOST_BLOB:
                     raise Refused("sandbox.limit")
-                answer = json.loads(await reader.readexactly(size))
-                data = await reader.readexactly(blob)
-                await sending
+                answer = json.loads(await _exactly(ours, size))
+                data = await _exactly(ours, blob)
             done = True
-        except (asyncio.IncompleteReadError, ConnectionError, TimeoutError, struct.error) as error:
+        except (ConnectionError, TimeoutError) as error:
             raise Refused("sandbox.limit") from error
         except (ValueError, RecursionError) as error:
             raise Refused("sandbox.failed", detail="answer") from error
         finally:
-            writer.close()
+            ours.close()
             _end(child, kill=not done)
             shutil.rmtree(own, ignore_errors=True)
         return _opened(answer), data
@@ -129,6 +130,7 @@ class Sandbox:
         assert self._folder is not None
         own = tempfile.mkdtemp(dir=self._folder.name)
         ours, theirs = socket.socketpair()
+        ours.setblocking(False)
         try:
             async with self._forking:
                 socket.send_fds(control, [own.encode()], [theirs.fileno()])
@@ -142,14 +144,19 @@ class Sandbox:
         finally:
             theirs.close()
 
-    @staticmethod
-    async def _send(writer: asyncio.StreamWriter, head: bytes, payload: bytes) -> None:
-        try:
-            writer.write(struct.pack(">QQ", len(head), len(payload)) + head)
-            writer.write(payload)
-            await writer.drain()
-        except ConnectionError:
-            pass  # the child died before it read everything; the reading side says so
+
+async def _exactly(connection: socket.socket, size: int) -> bytes:
+    """``size`` bytes. Raises ``ConnectionError`` when the child is gone before."""
+    loop = asyncio.get_running_loop()
+    data = bytearray(size)
+    view = memoryview(data)
+    got = 0
+    while got < size:
+        count = await loop.sock_recv_into(connection, view[got:])
+        if count == 0:
+            raise ConnectionError
+        got += count
+    return bytes(data)
 
 
 def _handle(pid: int) -> int | None:

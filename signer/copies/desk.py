@@ -194,18 +194,19 @@ class CopyDesk:
         """Sign, unless the date that stands on the page has passed: then the paper gets a new number and starts again."""
         order_id = copy.certifier_order if role == "certifier" else copy.seal_order
         assert order_id is not None
-        async with self.signing.db.read() as uow:
-            order = await self.signing.order(uow, order_id)
         first = role == "certifier" or copy.certifier_order is None
-        if first and order.state == "prepared" and self._printed_date_has_passed(copy):
-            return await self._renew(copy)
-        return await self._sign(copy, agency, order, note)
+        if first and self._printed_date_has_passed(copy):
+            async with self.signing.db.read() as uow:
+                order = await self.signing.order(uow, order_id)
+            if order.state == "prepared":  # a signature already intended goes on
+                return await self._renew(copy)
+        return await self._sign(copy, agency, order_id, "certified" if role == "certifier" else "sealed", note)
 
-    async def _sign(self, copy: CertifiedCopy, agency: Agency, order: SigningOrder, note: Note) -> CertifiedCopy:
-        new = "certified" if order.role == "certifier" else "sealed"
-        if order.state == "prepared":
-            await self._approved(copy, agency, order)
+    async def _sign(self, copy: CertifiedCopy, agency: Agency, order_id: str, new: str, note: Note) -> CertifiedCopy:
+        async def approve(order: SigningOrder) -> SigningOrder:
+            approved = await self._approved(copy, agency, order)
             note(f"{order.role}.approve")
+            return approved
 
         async def guard(uow: UnitOfWork) -> None:
             await self._require_people(uow, agency, copy.regime, copy.certifier_id, copy.clerk_id)
@@ -213,10 +214,10 @@ class CopyDesk:
         async def settle(uow: UnitOfWork, _name: str) -> None:
             await store.move(uow, copy, new)
 
-        await sign(order.id, self.signing, guard=guard, settle=settle, note=note)
+        await sign(order_id, self.signing, approve=approve, guard=guard, settle=settle, note=note)
         return replace(copy, state=new)  # the order is made and the state moved in one transaction, now or before
 
-    async def _approved(self, copy: CertifiedCopy, agency: Agency, order: SigningOrder) -> None:
+    async def _approved(self, copy: CertifiedCopy, agency: Agency, order: SigningOrder) -> SigningOrder:
         """Make sure the order's activation is approved; reopen it over the same digest if its time ran out."""
         desk = self.signing
         if self.approver is None:
@@ -228,7 +229,7 @@ class CopyDesk:
             status = await redeem.status(uow, desk.clock, tx)
             credential = await desk.credentials.get(uow, order.credential_id)
         if status.state == "approved":
-            return
+            return order
         challenge = status.challenge
         if status.state != "open":
             prepared = pades.PreparedSignature.from_json(order.prepared, b"")
@@ -239,6 +240,7 @@ class CopyDesk:
                 )
             tx, challenge = opened.tx, opened.challenge
         await self.approver(order.person_id, tx, challenge)
+        return replace(order, activation_tx=tx)
 
     # 5 ------------------------------------------------------------------------------------- prepare the seal
     async def _prepare_seal(self, copy: CertifiedCopy, agency: Agency, note: Note) -> CertifiedCopy:
@@ -312,7 +314,7 @@ class CopyDesk:
         await self._log(uow, copy_id, copy.realm, LeafType.NUMBER_VOIDED, copy.salt, copy.seal_id)
 
     def _printed_date_has_passed(self, copy: CertifiedCopy) -> bool:
-        """The date on the page must be the date of approval (a signature already intended goes on)."""
+        """The date on the page must be the date of approval."""
         return copy.printed_at is not None and legal_date(copy.printed_at) != legal_date(self.signing.clock.now())
 
     async def _renew(self, copy: CertifiedCopy) -> CertifiedCopy:

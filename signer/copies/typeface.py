@@ -29,6 +29,16 @@ _OTHER = "–—“”‘’…·•°№«»€₫×−"
 _LETTERS = "".join(map(chr, range(0x20, 0x7F))) + "".join(map(chr, range(0xA0, 0x180))) + _VIETNAMESE + _OTHER
 
 
+class _Written(generic.PdfObject):
+    """A value that is the same in every file, written once."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def write_to_stream(self, stream: Any, handler: Any = None, container_ref: Any = None) -> None:
+        stream.write(self._data)
+
+
 class Typeface:
     """One weight, ready to embed and to measure with."""
 
@@ -51,6 +61,9 @@ class Typeface:
         if missing := set(_VIETNAMESE) - set(self._glyphs):
             raise BadInput("compose.glyph_missing", letters="".join(sorted(missing)[:10]))
         self.name = str(font["name"].getDebugName(6) or "Serif")
+        self._unicode = zlib.compress(self._cmap(), 9)
+        widths = " ".join(f"{self._advance[i]:g}" for i in range(len(self._advance)))
+        self._widths = _Written(f"[0 [{widths}]]".encode())
 
     def _ids(self, text: str) -> list[int]:
         try:
@@ -102,12 +115,6 @@ class Typeface:
                 }
             )
         )  # fmt: skip
-        widths = generic.ArrayObject(
-            [
-                generic.NumberObject(0),
-                generic.ArrayObject(generic.FloatObject(round(self._advance[i], 3)) for i in range(len(self._advance))),
-            ]
-        )
         info = {name("/Registry"): generic.pdf_string("Adobe"), name("/Ordering"): generic.pdf_string("Identity"),
                 name("/Supplement"): generic.NumberObject(0)}  # fmt: skip
         cid = writer.add_object(
@@ -115,13 +122,13 @@ class Typeface:
                 {
                     name("/Type"): name("/Font"), name("/Subtype"): name("/CIDFontType2"), name("/BaseFont"): base,
                     name("/CIDSystemInfo"): generic.DictionaryObject(info), name("/FontDescriptor"): descriptor,
-                    name("/DW"): generic.NumberObject(1000), name("/W"): widths,
+                    name("/DW"): generic.NumberObject(1000), name("/W"): self._widths,
                     name("/CIDToGIDMap"): name("/Identity"),
                 }
             )
         )  # fmt: skip
         unicode_map = writer.add_object(
-            generic.StreamObject({name("/Filter"): name("/FlateDecode")}, encoded_data=zlib.compress(self._cmap()))
+            generic.StreamObject({name("/Filter"): name("/FlateDecode")}, encoded_data=self._unicode)
         )
         return writer.add_object(
             generic.DictionaryObject(

@@ -233,3 +233,16 @@ async def test_every_finding_has_a_sentence(good):
             "signatures",
             "findings",
         }
+
+
+def test_the_page_the_sandbox_warms_up_with_is_judged_to_the_end():
+    from importlib.resources import files
+
+    from verification.worker import judge
+
+    kept = files("verification") / "warm"
+    anchor = TrustAnchor(certificate=(kept / "root.der").read_bytes(), realm=Realm.TRAINING)
+    answer, _ = judge(
+        (kept / "page.pdf").read_bytes(), {"at": "2026-11-26T00:00:00+00:00", "anchors": [anchor.to_json()]}
+    )
+    assert [s["indication"] for s in answer["signatures"]] == ["TOTAL-PASSED", "TOTAL-PASSED"]
