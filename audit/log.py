@@ -87,6 +87,7 @@ class Log(LogReader):
         self._key = key
         self._clock = clock
         self._highwater = highwater
+        self._turn = asyncio.Lock()
         self._note_key = NoteKey(origin, key.spki[-32:])
 
     @property
@@ -107,17 +108,24 @@ class Log(LogReader):
         await uow.execute(_insert(uow, entry_table).values(row).on_conflict_do_nothing())
 
     async def sequence(self) -> int:
-        """Lead until nothing is pending, then publish; returns the published size. Safe in several processes."""
-        await self._require_mark()  # a restored database must not give out a single index
-        while await self._lead():
-            pass
-        return await self._publish()
+        """Lead until nothing is pending, then publish; returns the published size. Safe in several processes.
 
-    async def _require_mark(self) -> None:
+        Within one process callers take turns, and one whose leaves the caller before published finds nothing to do.
+        """
+        async with self._turn:
+            if await self._require_mark():  # a restored database must not give out a single index
+                while await self._lead():
+                    pass
+            return await self._publish()
+
+    async def _require_mark(self) -> bool:
+        """Raises ``log.frozen``; true while leaves are pending."""
+        t = entry_table.c
         async with self.db.read() as uow:
             state = (await uow.execute(sa.select(state_table))).one()
-        mark = await asyncio.to_thread(self._highwater.read)
-        await self._require_not_behind(mark, int(state.size), bytes(state.root))
+            pending = (await uow.execute(sa.select(t.seq).where(t.log_id == _ID, t.idx.is_(None)).limit(1))).first()
+        await self._require_not_behind(self._highwater.read(), int(state.size), bytes(state.root))
+        return pending is not None
 
     async def _lead(self) -> bool:
         """Step 2; true while a full batch was found."""
@@ -162,7 +170,7 @@ class Log(LogReader):
             state = (await uow.execute(sa.select(state_table))).one()
             newest = (await uow.execute(sa.select(sa.func.max(c.size)))).scalar_one()
         size, root = int(state.size), bytes(state.root)
-        mark = await asyncio.to_thread(self._highwater.read)
+        mark = self._highwater.read()
         await self._require_not_behind(mark, size, root)
         if newest is not None and newest >= size:
             return size

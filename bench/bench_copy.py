@@ -41,7 +41,7 @@ from bench.parts import URL, Key, SameAuthority, authority, scan_pdf
 from tests.flows import town
 
 COUNT = 24
-AT_ONCE = 2
+AT_ONCE = 3
 """Copies in flight in one process of ours: while one waits for the disk or the sandbox another goes on."""
 TEXT = "CHỨNG THỰC BẢN SAO ĐÚNG VỚI BẢN CHÍNH\nSố chứng thực: 1523/ĐT\nNgày 25 tháng 11 năm 2026\nNguyễn Thị Ổn"
 

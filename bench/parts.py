@@ -108,11 +108,11 @@ class SameAuthority(TimeStamper):
 def _grey(jpeg: bytes, quality: int) -> bytes:
     out = io.BytesIO()
     with Image.open(io.BytesIO(jpeg)) as page:
-        page.convert("L").filter(ImageFilter.GaussianBlur(0.8)).save(out, "JPEG", quality=quality, dpi=(200, 200))
+        page.convert("L").filter(ImageFilter.GaussianBlur(1.3)).save(out, "JPEG", quality=quality, dpi=(200, 200))
     return out.getvalue()
 
 
-def scan_pdf(quality: int = 20) -> bytes:
+def scan_pdf(quality: int = 12) -> bytes:
     """Two drawn pages at 200 dpi in grey as an office scanner's PDF, 130–145 KB."""
     out = io.BytesIO()
     with pikepdf.new() as pdf:

@@ -29,7 +29,7 @@ from sqlalchemy.types import TypeDecorator
 from core import sqlite
 from core.errors import Unavailable
 
-__all__ = ["Database", "UnitOfWork", "UtcDateTime", "append_only", "metadata", "row_by", "set_pragmas"]
+__all__ = ["Database", "UnitOfWork", "UtcDateTime", "append_only", "metadata", "row_by", "set_pragmas", "swap_state"]
 
 _T = TypeVar("_T")
 
@@ -117,6 +117,25 @@ def triggers(table: sa.Table, dialect: str) -> list[str]:
 def row_by(column: sa.Column[Any]) -> sa.Select[Any]:
     """Whole rows by one column, prepared once: ``await uow.execute(row_by(t.c.id), {"value": …})``."""
     return sa.select(column.table).where(column == sa.bindparam("value"))
+
+
+@cache
+def _swap(key: sa.Column[Any], names: frozenset[str]) -> sa.Update:
+    table: Any = key.table
+    values: dict[str, Any] = {name: sa.bindparam(f"new_{name}") for name in names}
+    return sa.update(table).where(key == sa.bindparam("key"), table.c.state == sa.bindparam("old")).values(values)
+
+
+async def swap_state(uow: AsyncConnection, key: sa.Column[Any], which: Any, old: str, new: str, **values: Any) -> bool:
+    """``state`` of the row ``key == which`` from ``old`` to ``new``, with ``values``; false if another was first.
+
+    The compare-and-swap on which everything that may be spent once rests.
+    """
+    statement = _swap(key, frozenset({"state", *values}))
+    done = await uow.execute(
+        statement, {"key": which, "old": old, "new_state": new, **{f"new_{name}": v for name, v in values.items()}}
+    )
+    return bool(done.rowcount == 1)
 
 
 class Database:

@@ -21,7 +21,7 @@ from audit.events import Leaf, LeafType, commit
 from audit.log import Log
 from core.certificates import Certificate
 from core.clock import Clock
-from core.db import Database, UnitOfWork, row_by
+from core.db import Database, UnitOfWork, row_by, swap_state
 from core.errors import Broken, Conflict, NotFound, Refused
 from core.formats.cms import CmsProfile, signature_timestamp_attribute
 from core.ids import new_id, random_bytes
@@ -190,10 +190,7 @@ def _require_unchanged(prepared: pades.PreparedSignature) -> None:
 
 
 async def _move(uow: UnitOfWork, order_id: str, old: str, new: str, **values: Any) -> None:
-    done = await uow.execute(
-        order_table.update().where(order_table.c.id == order_id, order_table.c.state == old).values(state=new, **values)
-    )
-    if done.rowcount != 1:
+    if not await swap_state(uow, order_table.c.id, order_id, old, new, **values):
         raise Conflict("signing.not_in_state", order=order_id, state=old)
 
 

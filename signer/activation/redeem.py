@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from core.clock import Clock
-from core.db import UnitOfWork, row_by
+from core.db import UnitOfWork, row_by, swap_state
 from core.errors import BadInput, Conflict, NotFound, Refused
 from core.ids import new_id, random_bytes
 from core.limits import LIMITS
@@ -212,7 +212,5 @@ def verify_evidence(evidence: dict[str, Any]) -> ActivationRecord:
 
 
 async def _move(uow: UnitOfWork, tx: str, old: str, new: str, **values: Any) -> None:
-    t = activation_table.c
-    done = await uow.execute(activation_table.update().where(t.tx == tx, t.state == old).values(state=new, **values))
-    if done.rowcount != 1:
+    if not await swap_state(uow, activation_table.c.tx, tx, old, new, **values):
         raise Conflict("activation.spent" if new == "spent" else "activation.not_open")

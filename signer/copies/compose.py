@@ -85,8 +85,13 @@ class _Sheet:
         self._place: dict[int, tuple[float, float]] = {}
         """Width and bottom of each grown page."""
         self.regular, self.bold = typeface(), typeface(bold=True)
+        self.used: tuple[set[int], set[int]] = (set(), set())
+        """Glyphs of the regular and of the bold face."""
         self.fonts = generic.DictionaryObject(
-            {name("/DsR"): self.regular.embed(writer), name("/DsB"): self.bold.embed(writer)}
+            {
+                name("/DsR"): self.regular.embed(writer, self.used[0]),
+                name("/DsB"): self.bold.embed(writer, self.used[1]),
+            }
         )
 
     def compose(self) -> Composed:
@@ -148,7 +153,13 @@ class _Sheet:
     # ------------------------------------------------------------------------------------------------- drawing
     def _text(self, text: str, x: float, y: float, size: float, *, bold: bool = False) -> bytes:
         face = self.bold if bold else self.regular
-        return b"BT /Ds%s %.2f Tf %.2f %.2f Td %s Tj ET\n" % (b"B" if bold else b"R", size, x, y, face.encode(text))
+        return b"BT /Ds%s %.2f Tf %.2f %.2f Td %s Tj ET\n" % (
+            b"B" if bold else b"R",
+            size,
+            x,
+            y,
+            face.encode(text, self.used[bold]),
+        )
 
     def _centred(self, text: str, middle: float, y: float, size: float, room: float, *, bold: bool = False) -> bytes:
         face: Typeface = self.bold if bold else self.regular

@@ -57,15 +57,16 @@ def as_pdf(agency: Agency, book: Book, entries: list[Entry]) -> bytes:
     per_page = int((_PAGE[1] - 2 * _MARGIN - 60) / _ROW)
     chunks = [rows[i : i + per_page] for i in range(0, len(rows), per_page)] or [[]]
     writer = PdfFileWriter(stream_xrefs=False)
-    fonts = generic.DictionaryObject({generic.NameObject("/F1"): face.embed(writer)})
+    used: set[int] = set()
+    fonts = generic.DictionaryObject({generic.NameObject("/F1"): face.embed(writer, used)})
     resources = generic.DictionaryObject({generic.NameObject("/Font"): fonts})
     heading = f"SỔ CHỨNG THỰC  {wording.book_text(book.volume, book.year, book.kind)}    {agency.name}"
     for number, chunk in enumerate(chunks, 1):
-        content = _content(face, heading, chunk, f"trang {number}/{len(chunks)}")
+        content = _content(face, used, heading, chunk, f"trang {number}/{len(chunks)}")
         if number == len(chunks) and book.totals is not None:
             totals = book.totals
             closing = f"Tổng số: {totals['entries']} dòng, đã cấp {totals['issued']}, đã hủy {totals['voided']}, {totals['copies']} bản."
-            content += _text(face, closing, _MARGIN, _MARGIN - 12, 9)
+            content += _text(face, used, closing, _MARGIN, _MARGIN - 12, 9)
         stream = writer.add_object(generic.StreamObject(stream_data=content))
         box = generic.ArrayObject([generic.FloatObject(v) for v in (0, 0, *_PAGE)])
         page = PageObject(contents=stream, media_box=box, resources=resources)
@@ -75,8 +76,8 @@ def as_pdf(agency: Agency, book: Book, entries: list[Entry]) -> bytes:
     return target.getvalue()
 
 
-def _text(face: Typeface, text: str, x: float, y: float, size: float) -> bytes:
-    return b"BT /F1 %.1f Tf %.2f %.2f Td " % (size, x, y) + face.encode(text) + b" Tj ET\n"
+def _text(face: Typeface, used: set[int], text: str, x: float, y: float, size: float) -> bytes:
+    return b"BT /F1 %.1f Tf %.2f %.2f Td " % (size, x, y) + face.encode(text, used) + b" Tj ET\n"
 
 
 def _fit(face: Typeface, text: str, size: float, width: float) -> str:
@@ -87,13 +88,13 @@ def _fit(face: Typeface, text: str, size: float, width: float) -> str:
     return text + "…"
 
 
-def _content(face: Typeface, heading: str, rows: list[list[str]], foot: str) -> bytes:
+def _content(face: Typeface, used: set[int], heading: str, rows: list[list[str]], foot: str) -> bytes:
     top = _PAGE[1] - _MARGIN
-    parts = [_text(face, heading, _MARGIN, top - 12, 12), _text(face, foot, _PAGE[0] - 90, _MARGIN - 12, 8)]
+    parts = [_text(face, used, heading, _MARGIN, top - 12, 12), _text(face, used, foot, _PAGE[0] - 90, _MARGIN - 12, 8)]
     for index, row in enumerate([list(_COLUMNS), *rows]):
         x, y = _MARGIN, top - 40 - index * _ROW
         for cell, width in zip(row, _WIDTHS, strict=True):
-            parts.append(_text(face, _fit(face, cell, 8, width - 4), x, y, 8))
+            parts.append(_text(face, used, _fit(face, cell, 8, width - 4), x, y, 8))
             x += width
         parts.append(b"0.3 w %.2f %.2f m %.2f %.2f l S\n" % (_MARGIN, y - 4, _PAGE[0] - _MARGIN, y - 4))
     return b"".join(parts)

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from core.clock import VIETNAM, Clock
-from core.db import UnitOfWork, UtcDateTime, append_only, metadata, row_by
+from core.db import UnitOfWork, UtcDateTime, append_only, metadata, row_by, swap_state
 from core.directory.model import Agency
 from core.errors import Conflict, NotFound, Refused
 from core.ids import new_id
@@ -202,12 +202,8 @@ class Register:
         await self._settle(uow, entry_id, "voided", reason.strip())
 
     async def _settle(self, uow: UnitOfWork, entry_id: str, state: str, reason: str | None) -> None:
-        done = await uow.execute(
-            entry_table.update()
-            .where(entry_table.c.id == entry_id, entry_table.c.state == "reserved")
-            .values(state=state, settled_at=self._clock.now(), reason=reason)
-        )
-        if done.rowcount != 1:
+        settled = {"settled_at": self._clock.now(), "reason": reason}
+        if not await swap_state(uow, entry_table.c.id, entry_id, "reserved", state, **settled):
             raise Conflict("register.settled", entry=entry_id)
 
     async def close_book(self, uow: UnitOfWork, book_id: str) -> Book:

@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from core.db import UnitOfWork
+from core.db import UnitOfWork, swap_state
 from core.errors import Conflict, NotFound
 from core.values import Realm, Regime
 from signer.copies.model import CertifiedCopy
@@ -62,10 +62,6 @@ async def interrupted(uow: UnitOfWork) -> list[str]:
 
 async def move(uow: UnitOfWork, copy: CertifiedCopy, new: str, **values: Any) -> CertifiedCopy:
     """``copy.state → new``; exactly one mover wins. Returns the copy as it then stands. Raises ``copy.not_in_state``."""
-    t = copy_table.c
-    done = await uow.execute(
-        copy_table.update().where(t.id == copy.id, t.state == copy.state).values(state=new, **values)
-    )
-    if done.rowcount != 1:
+    if not await swap_state(uow, copy_table.c.id, copy.id, copy.state, new, **values):
         raise Conflict("copy.not_in_state", copy=copy.id, state=copy.state)
     return replace(copy, state=new, **values)

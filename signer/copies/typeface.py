@@ -29,14 +29,14 @@ _OTHER = "–—“”‘’…·•°№«»€₫×−"
 _LETTERS = "".join(map(chr, range(0x20, 0x7F))) + "".join(map(chr, range(0xA0, 0x180))) + _VIETNAMESE + _OTHER
 
 
-class _Written(generic.PdfObject):
-    """A value that is the same in every file, written once."""
+class _Widths(generic.PdfObject):
+    """``/W`` of the glyphs that were used by the time the file is written."""
 
-    def __init__(self, data: bytes) -> None:
-        self._data = data
+    def __init__(self, advance: dict[int, float], used: set[int]) -> None:
+        self._advance, self._used = advance, used
 
     def write_to_stream(self, stream: Any, handler: Any = None, container_ref: Any = None) -> None:
-        stream.write(self._data)
+        stream.write(("[" + " ".join(f"{i} [{self._advance[i]:g}]" for i in sorted(self._used)) + "]").encode())
 
 
 class Typeface:
@@ -62,8 +62,6 @@ class Typeface:
             raise BadInput("compose.glyph_missing", letters="".join(sorted(missing)[:10]))
         self.name = str(font["name"].getDebugName(6) or "Serif")
         self._unicode = zlib.compress(self._cmap(), 9)
-        widths = " ".join(f"{self._advance[i]:g}" for i in range(len(self._advance)))
-        self._widths = _Written(f"[0 [{widths}]]".encode())
 
     def _ids(self, text: str) -> list[int]:
         try:
@@ -71,9 +69,11 @@ class Typeface:
         except KeyError as error:
             raise BadInput("compose.glyph_missing", letters=str(error.args[0])) from error
 
-    def encode(self, text: str) -> bytes:
-        """The hexadecimal string operand for ``Tj``. Raises ``compose.glyph_missing``."""
-        return b"<" + b"".join(b"%04X" % i for i in self._ids(text)) + b">"
+    def encode(self, text: str, used: set[int]) -> bytes:
+        """The hexadecimal string operand for ``Tj``; adds its glyphs to ``used``. Raises ``compose.glyph_missing``."""
+        ids = self._ids(text)
+        used.update(ids)
+        return b"<" + b"".join(b"%04X" % i for i in ids) + b">"
 
     def width(self, text: str, size: float) -> float:
         """Points."""
@@ -89,8 +89,11 @@ class Typeface:
                 lines.append(word)
         return lines
 
-    def embed(self, writer: Any) -> Any:
-        """Add the font's objects to a pyHanko writer; returns the reference for ``/Font`` resources."""
+    def embed(self, writer: Any, used: set[int]) -> Any:
+        """Add the font's objects to a pyHanko writer; returns the reference for ``/Font`` resources.
+
+        Only widths of ``used`` are written, as the set stands when the file is: every reader has to walk through them.
+        """
         head, os2 = self._font["head"], self._font["OS/2"]
         scale = 1000 / self._upm
         base = name("/DAUSOA+" + self.name)
@@ -122,7 +125,7 @@ class Typeface:
                 {
                     name("/Type"): name("/Font"), name("/Subtype"): name("/CIDFontType2"), name("/BaseFont"): base,
                     name("/CIDSystemInfo"): generic.DictionaryObject(info), name("/FontDescriptor"): descriptor,
-                    name("/DW"): generic.NumberObject(1000), name("/W"): self._widths,
+                    name("/DW"): generic.NumberObject(1000), name("/W"): _Widths(self._advance, used),
                     name("/CIDToGIDMap"): name("/Identity"),
                 }
             )

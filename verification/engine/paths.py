@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -70,10 +71,17 @@ def _issued(issuer: x509.Certificate, subject: x509.Certificate, below: int, at:
         if not basic.ca or (basic.path_length is not None and basic.path_length < below):
             return False
         usage = issuer.extensions.get_extension_for_class(x509.KeyUsage).value
-        if not usage.key_cert_sign:
-            return False
+        return usage.key_cert_sign and _signed_by(subject, issuer)
+    except (x509.ExtensionNotFound, ValueError, TypeError):
+        return False
+
+
+@lru_cache(maxsize=256)
+def _signed_by(subject: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Name and signature. The two signatures of a copy and their time-stamps share their issuers."""
+    try:
         subject.verify_directly_issued_by(issuer)
-    except (x509.ExtensionNotFound, InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm):
+    except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm):
         return False
     return True
 
@@ -135,8 +143,9 @@ def _responder(response: ocsp.OCSPResponse, issuer: x509.Certificate) -> x509.Ce
     for candidate in response.certificates:
         try:
             usage = candidate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-            candidate.verify_directly_issued_by(issuer)
-        except (x509.ExtensionNotFound, InvalidSignature, ValueError, TypeError):
+        except (x509.ExtensionNotFound, ValueError):
+            continue
+        if not _signed_by(candidate, issuer):
             continue
         made = response.produced_at_utc
         dated = candidate.not_valid_before_utc <= made <= candidate.not_valid_after_utc
@@ -160,16 +169,25 @@ def _verify_raw(signer: x509.Certificate, value: bytes, data: bytes, digest: has
 def _by_crl(
     der: bytes, certificate: x509.Certificate, issuer: x509.Certificate, proven: dt.datetime
 ) -> tuple[str, str] | None:
+    crl = _crl_of(der, issuer)
     try:
-        crl = x509.load_der_x509_crl(der)
-        if crl.issuer != issuer.subject or not crl.is_signature_valid(issuer.public_key()):  # type: ignore[arg-type]
-            return None
-        if not _usable(crl.last_update_utc, crl.next_update_utc, proven):
+        if crl is None or not _usable(crl.last_update_utc, crl.next_update_utc, proven):
             return None
         entry = crl.get_revoked_certificate_by_serial_number(certificate.serial_number)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except (ValueError, TypeError):
         return None
     return _judge(None if entry is None else entry.revocation_date_utc, proven)
+
+
+@lru_cache(maxsize=64)
+def _crl_of(der: bytes, issuer: x509.Certificate) -> x509.CertificateRevocationList | None:
+    """The list if it is this issuer's and its signature is right."""
+    try:
+        crl = x509.load_der_x509_crl(der)
+        good = crl.issuer == issuer.subject and crl.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return None
+    return crl if good else None
 
 
 def _usable(made: dt.datetime, until: dt.datetime | None, proven: dt.datetime) -> bool:
