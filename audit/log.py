@@ -198,7 +198,8 @@ class Log(LogReader):
         if mark[0] > size:
             # Another leader may have moved both between our two reads; only a state still behind its mark is a rollback.
             async with self.db.read() as uow:
-                size = (await uow.execute(sa.select(state_table.c.size))).scalar_one()
+                now = (await uow.execute(sa.select(state_table))).one()
+            size, root = int(now.size), bytes(now.root)
             if mark[0] > size:
                 raise Broken("log.frozen", detail=f"{size} < {mark[0]}")
         if mark[0] == size:

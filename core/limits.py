@@ -24,6 +24,7 @@ LIMITS: Final[dict[str, int]] = {
     "activation.seconds": 600,
     "activation.documents": 100,
     "copies.per_number": 100,
+    "copies.check_here_bytes": 1024 * 1024,  # a finished copy up to this size is checked without a child of its own
     "ca.answer_seconds": 60,  # a signed status answer is given again while the database still says the same
     "jobs.at_once": 4,  # recovered work must not take all memory at a restart
     "jobs.settle_seconds": 60,  # how long a command waits at its end for work it took over

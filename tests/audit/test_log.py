@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from audit.events import Leaf, LeafType
 from audit.highwater import MemoryHighWater
-from audit.log import Log
+from audit.log import Log, _Tree
 from audit.records import entry_table, tile_table
 from core.errors import Broken, NotFound, Unavailable
 from core.formats.merkle import EMPTY_ROOT, leaf_hash, root_of
@@ -120,3 +120,33 @@ async def test_every_stored_tile_equals_the_recomputed_one(make, clock):
     async with log.db.read() as uow:
         tiles = {(r.level, r.n): bytes(r.hashes) for r in await uow.execute(sa.select(tile_table))}
     assert tiles == {(0, 0): b"".join(hashes[:256]), (0, 1): b"".join(hashes[256:]), (1, 0): root_of(hashes[:256])}
+
+
+async def test_a_mark_that_another_leader_moved_between_our_two_reads_freezes_nothing(make, clock):
+    log = make()
+    await log.open()
+    await put(log, clock, "a", "b")
+    await log.sequence()
+    size, root = log._highwater.read()
+    await put(log, clock, "c")
+    await log.sequence()
+    # we had read the state at 2; by the time we read the mark it stands, rightly, at 3
+    await log._require_not_behind(log._highwater.read(), size, root)
+
+
+async def test_a_leaf_in_many_tiles_is_proven_from_the_few_it_needs(make, clock):
+    log = make()
+    await log.open()
+    await put(log, clock, *(f"e{i}" for i in range(300)))
+    await log.sequence()
+    key = NoteKey.parse(log.vkey)
+    entries = await log.entries(0, 300)
+    for i in (0, 255, 256, 299):
+        verify_proof((await log.receipt(f"e{i}")).decode(), entries[i][1], key)
+    tree = await _loaded(log, lambda subtree: subtree(256, 300))
+    assert set(tree._tiles) == {(0, 1)}
+
+
+async def _loaded(log, question):
+    async with log.db.read() as uow:
+        return await _Tree.load(uow, question)

@@ -1,0 +1,96 @@
+"""The connection on the loop: waiting writers, cancelled writers, many at once."""
+
+import asyncio
+import time
+
+import pytest
+import sqlalchemy as sa
+
+from core import sqlite
+from core.db import Database
+from core.errors import Unavailable
+
+metadata = sa.MetaData()
+thing = sa.Table("thing", metadata, sa.Column("id", sa.Integer, primary_key=True))
+
+
+@pytest.fixture
+async def two(tmp_path):
+    url = f"sqlite+aiosqlite:///{tmp_path / 'x.db'}"
+    async with Database(url) as one, Database(url) as other:
+        async with one.write() as uow:
+            await uow.run_sync(metadata.create_all)
+        yield one, other
+
+
+async def test_a_writer_waits_for_another_process_without_holding_up_the_loop(two):
+    one, other = two
+    beats = 0
+
+    async def beat():
+        nonlocal beats
+        while True:
+            beats += 1
+            await asyncio.sleep(0.005)
+
+    async def late():
+        async with other.write() as uow:
+            await uow.execute(thing.insert(), {"id": 2})
+
+    heart = asyncio.create_task(beat())
+    async with one.write() as uow:
+        await uow.execute(thing.insert(), {"id": 1})
+        waiting = asyncio.create_task(late())
+        await asyncio.sleep(0.2)
+        assert not waiting.done()
+    await waiting
+    heart.cancel()
+    assert beats > 20
+    async with one.read() as uow:
+        assert (await uow.execute(sa.select(sa.func.count()).select_from(thing))).scalar_one() == 2
+
+
+async def test_a_writer_that_waits_too_long_is_told_that_the_database_is_busy(two, monkeypatch):
+    monkeypatch.setattr(sqlite, "_PATIENCE", 0.1)
+    one, other = two
+    async with one.write():
+        started = time.monotonic()
+        with pytest.raises(Unavailable, match=r"database\.busy"):
+            async with other.write():
+                pass
+        assert time.monotonic() - started < 2
+
+
+async def test_a_cancelled_writer_leaves_a_connection_that_works(two):
+    one, _ = two
+
+    async def write(number, ready):
+        async with one.write() as uow:
+            await uow.execute(thing.insert(), {"id": number})
+            ready.set()
+            await asyncio.sleep(0 if number % 2 else 5)
+
+    tasks = []
+    for number in range(10, 20):
+        ready = asyncio.Event()
+        tasks.append(asyncio.create_task(write(number, ready)))
+        await ready.wait()
+        tasks[-1].cancel() if number % 2 == 0 else await tasks[-1]
+    await asyncio.gather(*tasks, return_exceptions=True)
+    async with one.write() as uow:
+        await uow.execute(thing.insert(), {"id": 99})
+    async with one.read() as uow:
+        kept = set((await uow.execute(sa.select(thing.c.id))).scalars())
+    assert kept == {11, 13, 15, 17, 19, 99}
+
+
+async def test_many_writers_of_one_process_all_get_their_turn(two):
+    one, other = two
+
+    async def write(database, number):
+        async with database.write() as uow:
+            await uow.execute(thing.insert(), {"id": number})
+
+    await asyncio.gather(*(write(two[n % 2], 100 + n) for n in range(60)))
+    async with other.read() as uow:
+        assert (await uow.execute(sa.select(sa.func.count()).select_from(thing))).scalar_one() == 60
