@@ -47,6 +47,7 @@ from signer.copies import store
 from signer.copies.desk import CopyDesk
 from signer.copies.facts import RegisterFacts
 from signer.copies.pages import Printer
+from signer.copies.publication import Publisher
 from signer.copies.register import Register
 from signer.credentials import Credential, Credentials
 from signer.enrolment import Enrolment
@@ -66,8 +67,7 @@ __all__ = [
 ]
 
 RP = RelyingParty("sign.localhost", "http://sign.localhost:8001")
-_PRELOAD = ("signer.copies.intake.work:warm", "signer.copies.readback:warm", "signer.copies.scanread:warm",
-            "verification.worker:warm")  # fmt: skip
+_PRELOAD = ("signer.copies.intake.work:warm", "verification.engine.codes:warm", "verification.worker:warm")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +101,11 @@ class Service:
         return self._signing().enrolment
 
     @property
+    def publisher(self) -> Publisher:
+        """The public lists; only where keys may be used."""
+        return self._signing().publisher
+
+    @property
     def jobs(self) -> Jobs:
         """Durable work; only where keys may be used."""
         return self._signing().jobs
@@ -123,6 +128,7 @@ class SignerParts:
     store: KeyStore
     copies: CopyDesk
     enrolment: Enrolment
+    publisher: Publisher
     jobs: Jobs
 
 
@@ -238,7 +244,7 @@ async def open_service(settings: Settings, role: ProcessRole, clock: Clock | Non
         service = Service(
             settings=settings, role=role, realm=realm, root=root.certificate, clock=clock, db=db, documents=documents,
             directory=parts.directory, register=parts.register, credentials=parts.credentials, log=log, log_vkey=vkey,
-            facts=RegisterFacts(db, parts.directory, parts.register, parts.credentials, vkey), sandbox=sandbox,
+            facts=RegisterFacts(db, clock, parts.directory, parts.register, parts.credentials, vkey), sandbox=sandbox,
             signing=signing,
         )  # fmt: skip
         gc.freeze()  # what stands now stays: the collector need not walk through it again and again
@@ -314,6 +320,8 @@ async def _signer(
     )  # fmt: skip
     return SignerParts(
         store=keys, copies=copies, enrolment=_enrolment(settings, realm, clock, db, parts, keys),
+        publisher=Publisher(db=db, clock=clock, directory=parts.directory, credentials=parts.credentials,
+                            open_key=open_key),
         jobs=_jobs(settings, clock, copies),
     )  # fmt: skip
 

@@ -1,8 +1,10 @@
 """Wiring of a check: with a home's register when there is one, with given anchors, never with keys."""
 
+import datetime as dt
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from cryptography import x509
@@ -12,15 +14,15 @@ from api import bootstrap
 from api.roles import ProcessRole
 from core.clock import Clock, SystemClock
 from core.errors import BadInput
-from core.formats import cose, qr_seal
 from core.sandbox import Sandbox
 from core.settings import Settings
 from core.values import Realm
-from signer.copies import scanread
 from verification import pictures
+from verification.engine import codes
 from verification.facts import CopyRegister
 from verification.policy import Policy, TrustAnchor
 from verification.report import Report
+from verification.seals import SealLists, read_lists
 from verification.verify import verify
 
 __all__ = ["Checker"]
@@ -34,11 +36,14 @@ class Checker:
     sandbox: Sandbox
     anchors: tuple[TrustAnchor, ...]
     register: CopyRegister | None
+    lists: SealLists | None
     host: str
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: Settings, pems: list[bytes]) -> AsyncIterator[Self]:
+    async def open(
+        cls, settings: Settings, pems: list[bytes], lists: Path | None = None
+    ) -> AsyncIterator[Self]:  # fmt: skip
         """Given anchors judge as production unless they name themselves training; a home adds its own and its register."""
         anchors = [_anchor(pem) for pem in pems]
         async with AsyncExitStack() as stack:
@@ -51,25 +56,38 @@ class Checker:
                 register, clock, sandbox = service.facts, service.clock, service.sandbox
             else:
                 sandbox = await stack.enter_async_context(bootstrap.make_sandbox())
-            yield cls(clock=clock, sandbox=sandbox, anchors=tuple(anchors), register=register, host=settings.host)
+            yield cls(
+                clock=clock, sandbox=sandbox, anchors=tuple(anchors), register=register, host=settings.host,
+                lists=_lists(lists, tuple(anchors), clock.now()),
+            )  # fmt: skip
 
     async def check(self, data: bytes) -> Report:
         """A PDF, or a picture that shows a QR seal."""
         at = self.clock.now()
-        policy = Policy(anchors=self.anchors, at=at)
         if not data.lstrip()[:5].startswith(b"%PDF"):
             return await pictures.check_picture(
-                data, at=at, policy=policy, register=self.register, read=self._texts, seal_id=self._seal_id
+                data, at=at, host=self.host, register=self.register, lists=self.lists, read=self._texts
             )
-        return await verify(data, at=at, policy=policy, register=self.register, run=self.sandbox.run)
+        policy = Policy(anchors=self.anchors, at=at)
+        return await verify(
+            data, at=at, policy=policy, register=self.register, run=self.sandbox.run, host=self.host
+        )  # fmt: skip
 
     async def _texts(self, data: bytes) -> list[str]:
-        found, _ = await self.sandbox.run(scanread.find, data, {})
+        found, _ = await self.sandbox.run(codes.in_picture, data, {})
         return [str(text) for text in found["texts"]]
 
-    def _seal_id(self, text: str) -> bytes:
-        sign1 = cose.parse(qr_seal.parse_url(text, self.host))
-        return qr_seal.decode(sign1.payload).id
+
+def _lists(folder: Path | None, anchors: tuple[TrustAnchor, ...], at: dt.datetime) -> SealLists | None:
+    """The public lists as ``dauso lists publish`` writes them. Raises ``qr.*``."""
+    if folder is None:
+        return None
+    keys = folder / "qr-seal-keys.json"
+    try:
+        statuses = [file.read_bytes() for file in sorted(folder.glob("qr-status-*.cose"))]
+        return read_lists(keys.read_bytes(), keys.with_suffix(".p7s").read_bytes(), statuses, anchors, at)
+    except OSError as error:
+        raise BadInput("qr.lists_missing", folder=folder.name) from error
 
 
 def _anchor(pem: bytes) -> TrustAnchor:

@@ -28,6 +28,7 @@ class LeafType(StrEnum):
     KEY_USE_INTENDED = "key_use_intended"
     SIGNATURE_MADE = "signature_made"
     COPY_RELEASED = "copy_released"
+    COPY_RECALLED = "copy_recalled"
 
 
 def commit(salt: bytes, digest: bytes) -> bytes:

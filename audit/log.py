@@ -13,16 +13,14 @@ No signature exists above the mark. A database restored to before the mark freez
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from audit.events import Leaf
 from audit.highwater import HighWater, Mark
 from audit.records import checkpoint_table, entry_table, state_table, tile_table
 from core.clock import Clock
-from core.db import Database, UnitOfWork
+from core.db import Database, UnitOfWork, insert_new
 from core.errors import Broken, NotFound, Unavailable
 from core.formats import merkle
 from core.formats.note import NoteKey, checkpoint_text, proof_text, sign_note
@@ -33,10 +31,6 @@ from core.values import Message
 __all__ = ["Log", "LogReader"]
 
 _ID = 1  # one log a database; a shard by year is a new database row and key
-
-
-def _insert(uow: UnitOfWork, table: sa.Table) -> Any:
-    return (sqlite.insert if uow.dialect.name == "sqlite" else postgresql.insert)(table)
 
 
 class LogReader:
@@ -99,13 +93,13 @@ class Log(LogReader):
         """Make the state row once; freeze if the database is behind the mark. Repairs a crash between 2 and 4."""
         async with self.db.write() as uow:
             first = {"log_id": _ID, "origin": self.origin, "size": 0, "root": merkle.EMPTY_ROOT, "frontier": b""}
-            await uow.execute(_insert(uow, state_table).values(first).on_conflict_do_nothing())
+            await uow.execute(insert_new(uow, state_table), first)
         await self.sequence()
 
     async def append(self, uow: UnitOfWork, leaf: Leaf) -> None:
         """Add a pending leaf in the caller's transaction; the same event twice is one leaf."""
         row = {"log_id": _ID, "dedup": leaf.event_id, "entry": leaf.encode()}
-        await uow.execute(_insert(uow, entry_table).values(row).on_conflict_do_nothing())
+        await uow.execute(insert_new(uow, entry_table), row)
 
     async def sequence(self) -> int:
         """Lead until nothing is pending, then publish; returns the published size. Safe in several processes.
@@ -184,7 +178,7 @@ class Log(LogReader):
         note = sign_note(text, self._note_key, await self._key.sign(Message(text.encode())))
         async with self.db.write() as uow:
             row = {"log_id": _ID, "size": size, "root": root, "note": note, "created_at": self._clock.now()}
-            await uow.execute(_insert(uow, checkpoint_table).values(row).on_conflict_do_nothing())
+            await uow.execute(insert_new(uow, checkpoint_table), row)
             stored = (await uow.execute(sa.select(c.root).where(c.log_id == _ID, c.size == size))).scalar_one()
         if bytes(stored) != root:
             raise Broken("log.equivocation", detail="root")

@@ -22,6 +22,8 @@ from typing import Any, Self, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event
+from sqlalchemy.dialects import postgresql as postgresql_dialect
+from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.types import TypeDecorator
@@ -29,7 +31,17 @@ from sqlalchemy.types import TypeDecorator
 from core import sqlite
 from core.errors import Unavailable
 
-__all__ = ["Database", "UnitOfWork", "UtcDateTime", "append_only", "metadata", "row_by", "set_pragmas", "swap_state"]
+__all__ = [
+    "Database",
+    "UnitOfWork",
+    "UtcDateTime",
+    "append_only",
+    "insert_new",
+    "metadata",
+    "row_by",
+    "set_pragmas",
+    "swap_state",
+]
 
 _T = TypeVar("_T")
 
@@ -119,11 +131,21 @@ def row_by(column: sa.Column[Any]) -> sa.Select[Any]:
     return sa.select(column.table).where(column == sa.bindparam("value"))
 
 
+def insert_new(uow: AsyncConnection, table: sa.Table) -> Any:
+    """``INSERT … ON CONFLICT DO NOTHING``: two spellings, one meaning; the row count says whether it was new."""
+    insert = sqlite_dialect.insert if uow.dialect.name == "sqlite" else postgresql_dialect.insert
+    return insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+
+
 @cache
 def _swap(key: sa.Column[Any], names: frozenset[str]) -> sa.Update:
     table: Any = key.table
-    values: dict[str, Any] = {name: sa.bindparam(f"new_{name}") for name in names}
-    return sa.update(table).where(key == sa.bindparam("key"), table.c.state == sa.bindparam("old")).values(values)
+    values: dict[str, Any] = {name: sa.bindparam(f"to_{name}") for name in names}
+    return (
+        sa.update(table)
+        .where(key == sa.bindparam("swap_key"), table.c.state == sa.bindparam("swap_old"))
+        .values(values)
+    )
 
 
 async def swap_state(uow: AsyncConnection, key: sa.Column[Any], which: Any, old: str, new: str, **values: Any) -> bool:
@@ -133,7 +155,8 @@ async def swap_state(uow: AsyncConnection, key: sa.Column[Any], which: Any, old:
     """
     statement = _swap(key, frozenset({"state", *values}))
     done = await uow.execute(
-        statement, {"key": which, "old": old, "new_state": new, **{f"new_{name}": v for name, v in values.items()}}
+        statement,
+        {"swap_key": which, "swap_old": old, "to_state": new, **{f"to_{name}": v for name, v in values.items()}},
     )
     return bool(done.rowcount == 1)
 

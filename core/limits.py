@@ -16,6 +16,8 @@ LIMITS: Final[dict[str, int]] = {
     "verify.signatures": 64,
     "verify.revisions": 128,
     "qr.cose_bytes": 600,
+    "qr.key_days": 400,  # a seal key's life; its papers stay checkable afterwards
+    "qr.list_hours": 24,  # after that a public list reads as old
     "outbound.bytes": 10 * 1024 * 1024,
     "outbound.connect_seconds": 5,
     "outbound.total_seconds": 15,

@@ -1,6 +1,7 @@
 """Signing credentials: which key, which certificate, whose, for what."""
 
 import base64
+import datetime as dt
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ import sqlalchemy as sa
 
 from core.certificates import Certificate
 from core.clock import Clock
-from core.db import UnitOfWork, UtcDateTime, metadata, row_by
+from core.db import UnitOfWork, UtcDateTime, metadata, row_by, swap_state
 from core.errors import NotFound, Refused
 from core.ids import new_id
 from core.values import Realm
@@ -49,6 +50,7 @@ class Credential:
     """DER; None for raw keys (log, QR seal)."""
     chain: tuple[bytes, ...]
     """Issuers, DER, nearest first, root last."""
+    created_at: dt.datetime
 
     def require_valid(self, now: object) -> Certificate:
         """The parsed certificate, inside its dates. Raises ``credential.expired``."""
@@ -82,13 +84,14 @@ class Credentials:
             key=key,
             certificate=certificate,
             chain=chain,
+            created_at=self._clock.now(),
         )
         await uow.execute(
             credential_table.insert(),
             {
                 "id": made.id, "realm": realm, "purpose": purpose, "owner": owner, "key": json.dumps(key.to_json()),
                 "certificate": certificate, "chain": [base64.b64encode(c).decode() for c in chain], "state": "active",
-                "created_at": self._clock.now(),
+                "created_at": made.created_at,
             },
         )  # fmt: skip
         return made
@@ -119,15 +122,20 @@ class Credentials:
         self._known[credential_id] = self._from(row)
         return self._known[credential_id]
 
-    async def all(self, uow: UnitOfWork, purpose: KeyPurpose) -> list[Credential]:
-        """All of a purpose, active or retired."""
+    async def all(self, uow: UnitOfWork, purpose: KeyPurpose) -> list[tuple[Credential, bool]]:
+        """All of a purpose, each with whether it is active."""
         query = sa.select(credential_table).where(credential_table.c.purpose == purpose).order_by(credential_table.c.id)
-        return [self._from(row) for row in await uow.execute(query)]
+        return [(self._from(row), row.state == "active") for row in await uow.execute(query)]
+
+    async def retire(self, uow: UnitOfWork, credential_id: str) -> None:
+        """No new use; what it signed stands. Raises ``credential.missing``."""
+        if not await swap_state(uow, credential_table.c.id, credential_id, "active", "retired"):
+            raise NotFound("credential.missing", owner=credential_id, purpose="")
 
     @staticmethod
     def _from(row: sa.Row[Any]) -> Credential:
         return Credential(
             id=row.id, realm=Realm(row.realm), purpose=KeyPurpose(row.purpose), owner=row.owner,
             key=KeyRef.from_json(json.loads(row.key)), certificate=row.certificate,
-            chain=tuple(base64.b64decode(c) for c in row.chain),
+            chain=tuple(base64.b64decode(c) for c in row.chain), created_at=row.created_at,
         )  # fmt: skip

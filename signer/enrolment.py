@@ -28,12 +28,18 @@ from signer.keystores.model import KeyPurpose, KeyStore, StoredKey
 
 __all__ = ["SERVICE", "Enrolment", "issuer_of"]
 
-SERVICE = ("root", "issuing", "tsa", "ocsp")
+SERVICE = ("root", "issuing", "tsa", "ocsp", "lists")
 P256 = SignatureAlgorithm.ECDSA_P256_SHA256
-_PURPOSE = {"root": KeyPurpose.CA, "issuing": KeyPurpose.CA, "tsa": KeyPurpose.TSA, "ocsp": KeyPurpose.OCSP}
+_PURPOSE = {
+    "root": KeyPurpose.CA,
+    "issuing": KeyPurpose.CA,
+    "tsa": KeyPurpose.TSA,
+    "ocsp": KeyPurpose.OCSP,
+    "lists": KeyPurpose.LIST,
+}
 _NAMES = {
     "root": "Chứng thư gốc nhúng", "issuing": "Cơ quan cấp chứng thư nhúng", "tsa": "Dấu thời gian nhúng",
-    "ocsp": "Trả lời trạng thái chứng thư",
+    "ocsp": "Trả lời trạng thái chứng thư", "lists": "Danh mục khóa dấu QR",
 }  # fmt: skip
 
 
@@ -64,7 +70,7 @@ class Enrolment:
     """(person id, dump): where the training hand finds its software passkeys."""
 
     async def service_keys(self) -> Credential:
-        """Root, issuing, TSA, OCSP, log: once a realm; returns the root. Raises ``home.exists``."""
+        """Root, issuing, TSA, OCSP, lists, log: once a realm; returns the root. Raises ``home.exists``."""
         async with self.db.read() as uow:
             if await self.credentials.all(uow, KeyPurpose.CA):
                 raise Conflict("home.exists")
@@ -115,6 +121,15 @@ class Enrolment:
         await self._certified(agency.id, KeyPurpose.SEAL, "seal", Subject(common_name=name, organisation=name), issuing)
         await self._raw(agency.id, KeyPurpose.QR, P256)
         return agency
+
+    async def renew_qr_key(self, code: str) -> None:
+        """A new QR-seal key for an agency; the old one stays listed, as retired, for the papers that carry it."""
+        async with self.db.read() as uow:
+            agency = await self.directory.agency(uow, code)
+            old = await self.credentials.of(uow, agency.id, KeyPurpose.QR)
+        await self._raw(agency.id, KeyPurpose.QR, P256)
+        async with self.db.write() as uow:
+            await self.credentials.retire(uow, old.id)
 
     async def person(
         self, *, agency: str, name: str, role: Role, number: str, capacity: str, dated: dt.datetime,

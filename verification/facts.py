@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from core.formats.key_list import KeyList
 from core.values import Realm, Regime
 
 __all__ = ["CopyFacts", "CopyRegister", "Recall"]
@@ -53,6 +54,9 @@ class CopyRegister(Protocol):
 
     async def by_file(self, sha256: bytes, prefixes: list[bytes]) -> CopyFacts | None:
         """By the file's digest, else by the digest of one of its revisions' prefixes."""
+
+    async def seal_keys(self) -> KeyList:
+        """The keys of QR seals, fresh."""
 
     async def by_code(self, seal_id: bytes) -> CopyFacts | None:
         """By a typed code or QR seal."""

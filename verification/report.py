@@ -102,6 +102,8 @@ class Report:
     signatures: tuple[SignatureReport, ...] = ()
     findings: tuple[Finding, ...] = ()
     copy: CopyFacts | None = None
+    seal: dict[str, Any] | None = None
+    """The QR seal of a picture (``Seal.to_json``): its state is of the code, the verdict of the paper."""
 
     def __bool__(self) -> NoReturn:
         raise TypeError("a report is not a boolean; read its verdict")
@@ -113,6 +115,8 @@ class Report:
         if self.copy is not None and self.verdict is Verdict.GENUINE:
             code = "verify.verdict.genuine_copy"
             evidence |= {"number": self.copy.number, "agency": self.copy.agency_name}
+        if self.seal is not None and self.seal["state"] == "valid":
+            code = "verify.verdict.seal_valid"
         text = sentence(code, language, **evidence)
         return f"{sentence('verify.training', language)} {text}" if self.realm is Realm.TRAINING else text
 
@@ -130,6 +134,7 @@ class Report:
             "realm": None if self.realm is None else self.realm.value,
             "sentence": self.sentence("vi"),
             "sentence_en": self.sentence("en"),
+            **({} if self.seal is None else {"seal": self.seal}),
             "signatures": [asdict(s) for s in self.signatures],
             "findings": [{"code": f.code, "severity": f.severity, "text": f.text("vi")} for f in self.findings],
         }

@@ -9,14 +9,14 @@ __all__ = ["decide"]
 _MEANS = {
     Verdict.ALTERED: {
         "bytes_unaccounted", "digest_differs", "signature_wrong", "changed_after_signature", "extra_signature",
-        "differs_from_register",
+        "differs_from_register", "qr_differs",
     },
     Verdict.INVALID: {
         "signature_malformed", "signature_constraint", "algorithm_refused", "timestamp_wrong", "time_in_future",
         "certificate_expired", "certificate_not_yet_valid", "certificate_unfit", "certificate_revoked", "wrong_order",
-        "wrong_signer", "mixed_realm", "number_voided", "not_released", "receipt_wrong",
+        "wrong_signer", "mixed_realm", "number_voided", "not_released", "receipt_wrong", "seal_invalid", "seal_not_in_register",
     },
-    Verdict.RECALLED: {"recalled"},
+    Verdict.RECALLED: {"recalled", "seal_recalled"},
     Verdict.UNKNOWN: {"no_signature", "no_trusted_path", "not_a_pdf"},
 }  # fmt: skip
 

@@ -7,11 +7,14 @@ from typing import Any
 
 from core.errors import ServiceError
 from core.formats.note import NoteKey, verify_proof
+from core.formats.qr_seal import SealState
 from core.limits import LIMITS
 from core.values import Realm
+from verification.engine import codes
 from verification.facts import CopyFacts, CopyRegister
 from verification.policy import Policy
 from verification.report import Finding, Indication, Report, SignatureReport
+from verification.seals import SealLists, judge_seal
 from verification.verdict import decide
 from verification.worker import facts_of, judge
 
@@ -23,7 +26,13 @@ Runner = Callable[[Judge, bytes, dict[str, Any]], Awaitable[tuple[dict[str, Any]
 
 
 async def verify(
-    document: bytes, *, at: dt.datetime, policy: Policy, register: CopyRegister | None, run: Runner | None = None
+    document: bytes,
+    *,
+    at: dt.datetime,
+    policy: Policy,
+    register: CopyRegister | None,
+    run: Runner | None = None,
+    host: str | None = None,
 ) -> Report:
     """Judge ``document`` as seen at ``at``. Raises nothing for what is in the file."""
     # 1 ------------------------------------------------------------------------------------------ size and type
@@ -57,10 +66,36 @@ async def verify(
                 findings.append(Finding("verify.not_in_register", "error"))
     if copy is not None:
         findings += _compare(copy, digest, facts.signatures) + _receipt(copy)
-        # 7 -------------------------------------------------------------------------------------------- QR facts
-        findings.append(Finding("verify.qr_not_read", "info"))
+    # 7 ------------------------------------------------------------------- QR facts, from the page as it is shown
+    if ours and host is not None:
+        findings += await _seal(document, host, facts.prefixes, copy, register, at, run)
     # 8 ------------------------------------------------------------------------------------------------ verdict
     return _close(at, facts.signatures, findings, copy)
+
+
+async def _seal(
+    document: bytes, host: str, prefixes: tuple[bytes, ...], copy: CopyFacts | None, register: CopyRegister | None,
+    at: dt.datetime, run: Runner | None,
+) -> list[Finding]:  # fmt: skip
+    """The code on the paper must speak of this very file: its content hash is one of our revisions', and so on."""
+    prefix = {"prefix": f"https://{host}/v#"}
+    try:
+        found, _ = codes.on_pages(document, prefix) if run is None else await run(codes.on_pages, document, prefix)
+        lists = None if register is None else SealLists(await register.seal_keys())
+    except ServiceError:
+        return [Finding("verify.qr_not_read", "warning")]
+    if not found["texts"]:
+        return [Finding("verify.qr_not_read", "warning")]
+    seal = judge_seal(found["texts"][0], host=host, lists=lists, at=at, copy=copy, online=register is not None)
+    if seal.claims is not None and seal.claims.content_sha256 not in prefixes:
+        return [Finding("verify.qr_differs", "error")]
+    if seal.state is SealState.VALID:
+        return [Finding("verify.qr_right", "info")]
+    if seal.state is SealState.UNDETERMINED:
+        return [Finding("verify.qr_not_checked", "warning")]
+    return [
+        f for f in seal.findings if f.code not in {"verify.recalled", "verify.not_released", "verify.number_voided"}
+    ]
 
 
 def _compare(copy: CopyFacts, digest: bytes, signatures: tuple[SignatureReport, ...]) -> list[Finding]:

@@ -132,6 +132,27 @@ def void(
     run(work, as_json)
 
 
+@app.command("recall")
+def recall(
+    context: typer.Context,
+    copy_id: str,
+    reason: Annotated[str, typer.Option(help="Lý do / reason")],
+    successor: Annotated[str | None, typer.Option(help="Bản thay thế / id of the copy in its place")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Thu hồi bản sao đã phát hành; mọi nơi kiểm tra đều báo / take a released copy back; every check says so."""
+
+    async def work() -> None:
+        async with bootstrap.open_service(settings_of(context), ProcessRole.SIGNER) as service:
+            copy = await service.copies.recall(copy_id, reason, successor)
+            await service.publisher.statuses(copy.agency_id, copy.status_year)
+        print_json({"id": copy_id, "state": "recalled", "at": copy.recalled_at}) if as_json else out.print(
+            f"{copy_id} đã thu hồi / recalled", markup=False
+        )
+
+    run(work, as_json)
+
+
 @app.command("resume")
 def resume(context: typer.Context, as_json: AsJson = False) -> None:
     """Làm tiếp các bản sao dở dang sau khi khởi động lại / go on with unfinished copies after a restart."""

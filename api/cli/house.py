@@ -83,6 +83,19 @@ def list_agencies(context: typer.Context, as_json: AsJson = False) -> None:
     run(work, as_json)
 
 
+@agency_app.command("rekey")
+def rekey(context: typer.Context, code: str, as_json: AsJson = False) -> None:
+    """Khóa dấu QR mới; khóa cũ vẫn dùng để kiểm tra giấy đã cấp / a new QR-seal key, the old one still checks."""
+
+    async def work() -> None:
+        async with bootstrap.open_service(settings_of(context), ProcessRole.SIGNER) as service:
+            await service.enrolment.renew_qr_key(code)
+            await service.publisher.keys()
+        print_json({"agency": code}) if as_json else out.print(f"{code} · khóa mới / new key", markup=False)
+
+    run(work, as_json)
+
+
 @person_app.command("add")
 def add_person(
     context: typer.Context,

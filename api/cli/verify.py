@@ -20,13 +20,16 @@ def verify(
     context: typer.Context,
     files: Annotated[list[Path], typer.Argument(help="PDF hoặc ảnh chụp mã QR / PDF files or pictures of a QR code")],
     anchor: Annotated[list[Path] | None, typer.Option(help="Chứng thư gốc PEM / root certificates to trust")] = None,
+    lists: Annotated[
+        Path | None, typer.Option(help="Thư mục danh mục mã QR đã công bố / folder of published QR lists")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Kiểm tra bản sao / check copies; a home folder adds register, recall and receipt."""
 
     async def work() -> int:
         worst = 0
-        async with Checker.open(settings_of(context), [p.read_bytes() for p in anchor or []]) as checker:
+        async with Checker.open(settings_of(context), [p.read_bytes() for p in anchor or []], lists) as checker:
             for file in files:
                 try:
                     report = await checker.check(file.read_bytes())

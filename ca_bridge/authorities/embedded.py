@@ -19,7 +19,7 @@ __all__ = ["Issuer", "Profile", "Subject", "build_certificate", "build_crl", "bu
 POLICY = "1.3.6.1.4.1.99999.1.2"
 _KEY_USAGE = {
     "root": (b"\x06", 1), "issuing": (b"\x06", 1), "official": (b"\xc0", 6), "seal": (b"\xc0", 6),
-    "tsa": (b"\xc0", 6), "ocsp": (b"\x80", 7),
+    "tsa": (b"\xc0", 6), "ocsp": (b"\x80", 7), "lists": (b"\xc0", 6),
 }  # fmt: skip
 _EKU = {
     "tsa": "1.3.6.1.5.5.7.3.8",
@@ -27,9 +27,9 @@ _EKU = {
     "official": "1.3.6.1.5.5.7.3.36",
     "seal": "1.3.6.1.5.5.7.3.36",
 }
-_YEARS = {"root": 20, "issuing": 10, "official": 2, "seal": 3, "tsa": 5, "ocsp": 1}
+_YEARS = {"root": 20, "issuing": 10, "official": 2, "seal": 3, "tsa": 5, "ocsp": 1, "lists": 3}
 Profile = str
-"""``root``, ``issuing``, ``official``, ``seal``, ``tsa`` or ``ocsp``."""
+"""``root``, ``issuing``, ``official``, ``seal``, ``tsa``, ``ocsp`` or ``lists`` (public lists)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +108,7 @@ def _extensions(profile: Profile, spki: bytes, issuer: Issuer | None, base_url: 
         crl = der.implicit(6, f"{base_url}/pki/crl/{issuer.slug}.crl".encode())
         parts.append(_extension("2.5.29.31", der.sequence(der.sequence(der.context(0, der.context(0, crl))))))
         access = [("1.3.6.1.5.5.7.48.2", f"{base_url}/pki/certs/{issuer.slug}.cer")]
-        if profile in {"official", "seal", "tsa"}:
+        if profile in {"official", "seal", "tsa", "lists"}:
             access.insert(0, ("1.3.6.1.5.5.7.48.1", f"{base_url}/pki/ocsp"))
         uris = (der.sequence(der.oid(o), der.implicit(6, u.encode())) for o, u in access)
         parts.append(_extension("1.3.6.1.5.5.7.1.1", der.sequence(*uris)))

@@ -9,7 +9,7 @@ from core.formats import cbor, cose
 from core.signing import SigningKey
 from core.values import Digest, SignatureAlgorithm
 
-__all__ = ["Status", "StatusList", "read", "write"]
+__all__ = ["Status", "StatusList", "peek", "read", "write"]
 
 _LIMIT = 1 << 22
 
@@ -56,6 +56,14 @@ async def write(status: StatusList, key: SigningKey, kid: bytes) -> bytes:
     protected = cose.protected_header(kid)
     der = await key.sign(Digest.of(cose.to_be_signed(protected, payload)))
     return cose.assemble(protected, payload, cose.raw_signature(der))
+
+
+def peek(data: bytes) -> tuple[str, int]:
+    """Whose list and of which year it says it is, unverified: only to find the key. Raises ``qr.status_malformed``."""
+    match cbor.decode(cose.parse(data, _LIMIT).payload, _LIMIT):
+        case [str(who), int(when), *_]:
+            return who, when
+    raise BadInput("qr.status_malformed")
 
 
 def read(data: bytes, spki_der: bytes, issuer: str, year: int, last_seen: int = 0) -> StatusList:

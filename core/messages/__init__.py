@@ -28,7 +28,7 @@ def codes() -> frozenset[str]:
     return frozenset(_table())
 
 
-def sentence(code: str, language: str = "vi", **evidence: Any) -> str:
+def sentence(code: str, language: str = "vi", /, **evidence: Any) -> str:
     """The sentence for ``code``; an unlisted code reads as itself, so an error is never lost in its own rendering."""
     entry = _table().get(code)
     if entry is None:

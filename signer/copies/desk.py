@@ -92,7 +92,8 @@ class CopyDesk:
             copy_table.insert(),
             dict(
                 id=copy_id, realm=agency.realm, agency_id=agency.id, entry_id=entry.id, state="numbered",
-                seal_id=random_bytes(10), status_index=await self.register.next_in(uow, agency.id, "status", 0) - 1,
+                seal_id=random_bytes(10), status_year=entry.year,
+                status_index=await self.register.next_in(uow, agency.id, "status", entry.year) - 1,
                 content=content, salt=salt, created_at=clock.now(), **paper,
             ),
         )  # fmt: skip
@@ -312,6 +313,27 @@ class CopyDesk:
         )
         await store.move(uow, copy, "voided", reason=reason, settled_at=self.signing.clock.now())
         await self._log(uow, copy_id, copy.realm, LeafType.NUMBER_VOIDED, copy.salt, copy.seal_id)
+
+    # -------------------------------------------------------------------------------------------------- recall
+    async def recall(self, copy_id: str, reason: str, successor: str | None = None) -> CertifiedCopy:
+        """Take a released copy back from now on; nothing is erased. ``successor``: id of the copy in its place.
+
+        Raises ``copy.not_released``, ``copy.already_recalled``, ``copy.no_recall_reason``, ``copy.bad_successor``.
+        """
+        if not reason.strip():
+            raise Refused("copy.no_recall_reason")
+        async with self.signing.db.write() as uow:
+            copy = await store.get(uow, copy_id)
+            if copy.state != "released":
+                raise Refused("copy.not_released", copy=copy_id)
+            if successor is not None:
+                after = await store.get(uow, successor)
+                if after.id == copy.id or after.agency_id != copy.agency_id or after.state != "released":
+                    raise Refused("copy.bad_successor", copy=successor)
+            recalled = await store.recall(uow, copy, self.signing.clock.now(), reason.strip(), successor)
+            await self._log(uow, copy.id, copy.realm, LeafType.COPY_RECALLED, copy.salt, copy.seal_id)
+        await self.signing.log.sequence()
+        return recalled
 
     def _printed_date_has_passed(self, copy: CertifiedCopy) -> bool:
         """The date on the page must be the date of approval."""

@@ -61,7 +61,9 @@ class CertifiedCopy:
     entry_id: str
     state: str
     seal_id: bytes
+    status_year: int
     status_index: int
+    """Place in the agency's status list of ``status_year``."""
     facts: dict[str, Any] = field(default_factory=dict)
     content: str
     content_length: int
@@ -79,3 +81,7 @@ class CertifiedCopy:
     created_at: dt.datetime
     settled_at: dt.datetime | None
     reason: str | None
+    recalled_at: dt.datetime | None
+    recall_reason: str | None
+    successor: str | None
+    """Id of the copy that takes the place of a recalled one."""

@@ -9,14 +9,15 @@ from functools import cache
 from core.db import Database
 from core.directory.model import Agency, Person, Role
 from core.directory.records import Directory
-from core.errors import Broken
+from core.errors import Broken, Refused
 from core.formats import qr_seal, typed_code
 from core.formats.cms import CmsProfile
+from core.limits import LIMITS
 from core.objects import Documents
 from core.sandbox import Sandbox
 from core.signing import SigningKey
 from core.values import Digest, Realm, Regime
-from signer.copies import pictures, qr, readback
+from signer.copies import pictures, qr
 from signer.copies.compose import CERTIFIER, SEAL, Marks, compose
 from signer.copies.model import CertifiedCopy
 from signer.copies.register import Register
@@ -24,6 +25,7 @@ from signer.copies.wording import Wording, timestamp_text
 from signer.credentials import Credential, Credentials
 from signer.formats import pades
 from signer.keystores.model import KeyPurpose
+from verification.engine import codes
 
 __all__ = ["Printed", "Printer"]
 
@@ -61,6 +63,8 @@ class Printer:
             entry = await self.register.entry(uow, copy.entry_id)
             book = await self.register.book(uow, entry.book_id)
             qr_key = await self.credentials.of(uow, agency.id, KeyPurpose.QR)
+            if at >= qr_key.created_at + dt.timedelta(days=LIMITS["qr.key_days"]):
+                raise Refused("qr.key_too_old", agency=agency.code)
             certifier, capacity = "", ""
             if copy.certifier_id is not None:
                 person = await self.directory.person(uow, copy.certifier_id)
@@ -92,9 +96,8 @@ class Printer:
             layout=wording.layout, seal_diameter=wording.seal_diameter_mm * MM,
         )  # fmt: skip
         composed = compose(await self.documents.get(copy.content), marks)
-        found, _ = await self.sandbox.run(
-            readback.read, composed.document, {"page": composed.page, "rect": list(composed.qr)}
-        )
+        place = {"prefix": "", "page": composed.page, "rect": list(composed.qr)}
+        found, _ = await self.sandbox.run(codes.on_pages, composed.document, place)
         if found["texts"] != [url]:
             raise Broken("copy.qr_unreadable")
         return Printed(document=composed.document, printed_at=at, url=url)

@@ -1,15 +1,12 @@
-"""Drawing the QR seal as vectors and reading it back (QR seal, section 3)."""
-
-import io
+"""Drawing the QR seal as vectors (QR seal, section 3)."""
 
 import qrcode
-import zxingcpp
-from PIL import Image
 from qrcode.exceptions import DataOverflowError
 
 from core.errors import BadInput, Broken
+from verification.engine.codes import in_pixels
 
-__all__ = ["find_in_image", "matrix", "read", "vector_path"]
+__all__ = ["matrix", "vector_path"]
 
 _QUIET = 4
 _MIN_VERSION, _MAX_VERSION = 10, 20
@@ -46,7 +43,7 @@ def matrix(url: str, mask: int = 3) -> list[list[bool]]:
     for choice in [mask, *(other for other in range(8) if other != mask)]:
         rows = _draw(url, choice)
         side = 3 * (len(rows) + 2 * _QUIET)
-        if read(_bitmap(rows), side, side) == [url]:
+        if in_pixels(_bitmap(rows), side, side) == [url]:
             return rows
     raise Broken("qr.unreadable")
 
@@ -65,24 +62,3 @@ def vector_path(rows: list[list[bool]], size_pt: float) -> bytes:
                 parts.append(f"{start + _QUIET} {side - _QUIET - 1 - y} {x - start} 1 re")
                 start = None
     return "\n".join([*parts, "f Q\n"]).encode()
-
-
-def read(gray: bytes, width: int, height: int) -> list[str]:
-    """Texts of all QR codes in 8-bit grey pixels. Raises ``qr.unreadable`` when the size does not fit."""
-    if len(gray) != width * height or width * height == 0:
-        raise BadInput("qr.unreadable")
-    pixels = memoryview(gray).cast("B", (height, width))
-    found = zxingcpp.read_barcodes(pixels, formats=zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode))
-    return [code.text for code in found]
-
-
-def find_in_image(data: bytes) -> list[str]:
-    """Texts of all QR codes in a PNG or JPEG. Raises ``qr.unreadable``."""
-    try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as picture:
-            if picture.width * picture.height > 60_000_000:
-                raise BadInput("qr.too_big")
-            gray = picture.convert("L")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise BadInput("qr.unreadable") from None
-    return read(gray.tobytes(), gray.width, gray.height)

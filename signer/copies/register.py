@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from core.clock import VIETNAM, Clock
-from core.db import UnitOfWork, UtcDateTime, append_only, metadata, row_by, swap_state
+from core.db import UnitOfWork, UtcDateTime, append_only, insert_new, metadata, row_by, swap_state
 from core.directory.model import Agency
 from core.errors import Conflict, NotFound, Refused
 from core.ids import new_id
@@ -163,8 +163,7 @@ class Register:
         if number is None:
             first = {"agency_id": agency_id, "series": series, "year": year, "last": 0}
             # Two first-comers: the loser of the insert waits for the winner's commit, then takes the next number.
-            insert = _insert(uow)(counter_table).values(first).on_conflict_do_nothing()
-            await uow.execute(insert)
+            await uow.execute(insert_new(uow, counter_table), first)
             number = (await uow.execute(step)).scalar_one()
         return int(number)
 
@@ -230,9 +229,3 @@ class Register:
         if done.rowcount != 1:
             raise Conflict("register.book_closed", book=book_id)
         return await self.book(uow, book_id)
-
-
-def _insert(uow: UnitOfWork) -> Any:
-    from sqlalchemy.dialects import postgresql, sqlite  # noqa: PLC0415  (two spellings of ON CONFLICT, one meaning)
-
-    return sqlite.insert if uow.dialect.name == "sqlite" else postgresql.insert

@@ -1,5 +1,6 @@
 """Rows of certified copies: read, move by compare-and-swap."""
 
+import datetime as dt
 from dataclasses import replace
 from typing import Any
 
@@ -7,11 +8,12 @@ import sqlalchemy as sa
 
 from core.db import UnitOfWork, swap_state
 from core.errors import Conflict, NotFound
+from core.formats.status_list import Status
 from core.values import Realm, Regime
 from signer.copies.model import CertifiedCopy
 from signer.records import copy_table, order_table
 
-__all__ = ["all_copies", "by_column", "get", "interrupted", "move", "unfinished"]
+__all__ = ["all_copies", "by_column", "get", "interrupted", "move", "recall", "sealed_years", "statuses", "unfinished"]
 
 
 def _from(row: sa.Row[Any]) -> CertifiedCopy:
@@ -58,6 +60,42 @@ async def interrupted(uow: UnitOfWork) -> list[str]:
         t.state.in_(["numbered", "certified", "sealed"]), sa.and_(t.state == "released", t.receipt.is_(None)), intended
     )
     return list((await uow.execute(sa.select(t.id).where(t.state != "voided", at_work).order_by(t.id))).scalars())
+
+
+async def recall(
+    uow: UnitOfWork, copy: CertifiedCopy, at: dt.datetime, reason: str, successor: str | None
+) -> CertifiedCopy:
+    """Once only. Raises ``copy.already_recalled``."""
+    t = copy_table.c
+    values = {"recalled_at": at, "recall_reason": reason, "successor": successor}
+    done = await uow.execute(
+        copy_table.update().where(t.id == copy.id, t.state == "released", t.recalled_at.is_(None)).values(values)
+    )
+    if done.rowcount != 1:
+        raise Conflict("copy.already_recalled", copy=copy.id)
+    return replace(copy, recalled_at=at, recall_reason=reason, successor=successor)
+
+
+async def sealed_years(uow: UnitOfWork) -> list[tuple[str, int]]:
+    """(agency, year) of every seal ever prepared."""
+    t = copy_table.c
+    query = sa.select(t.agency_id, t.status_year).distinct().order_by(t.agency_id, t.status_year)
+    return [(row.agency_id, row.status_year) for row in await uow.execute(query)]
+
+
+async def statuses(uow: UnitOfWork, agency_id: str, year: int) -> dict[int, Status]:
+    """Index → status; a seal exists before anybody approved its copy, so only release makes it valid."""
+    t = copy_table.c
+    query = sa.select(t.status_index, t.state, t.recalled_at, t.successor).where(
+        t.agency_id == agency_id, t.status_year == year
+    )
+    found = {}
+    for row in await uow.execute(query):
+        if row.recalled_at is not None:
+            found[row.status_index] = Status.RECALLED if row.successor is None else Status.SUPERSEDED
+        else:
+            found[row.status_index] = Status.VALID if row.state == "released" else Status.NOT_ISSUED
+    return found
 
 
 async def move(uow: UnitOfWork, copy: CertifiedCopy, new: str, **values: Any) -> CertifiedCopy:

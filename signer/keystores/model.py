@@ -24,6 +24,7 @@ class KeyPurpose(StrEnum):
     SEAL = "seal"
     LOG = "log"
     QR = "qr"
+    LIST = "list"
     TSA = "tsa"
     OCSP = "ocsp"
     CA = "ca"

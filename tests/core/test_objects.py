@@ -23,4 +23,11 @@ async def test_a_document_changed_on_disk_is_never_handed_out(tmp_path):
     name = await documents.put(b"one")
     (tmp_path / "objects" / name[:2] / name).write_bytes(b"two")
     with pytest.raises(Broken, match=r"store\.damaged"):
-        await documents.get(name)
+        await Documents.open("", tmp_path).get(name)
+
+
+async def test_what_was_lately_put_is_kept_in_bounds(tmp_path):
+    documents = Documents.open("", tmp_path)
+    names = [await documents.put(bytes([n]) * 10) for n in range(40)]
+    assert len(documents._recent) <= 16
+    assert [await documents.get(name) for name in names] == [bytes([n]) * 10 for n in range(40)]

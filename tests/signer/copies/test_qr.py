@@ -8,6 +8,7 @@ from PIL import Image
 
 from core.errors import BadInput
 from signer.copies import qr
+from verification.engine import codes
 
 URL = "https://xacthuc.tinh.gov.vn/v#" + "QRMF2" * 49
 
@@ -19,7 +20,7 @@ def test_a_seal_of_usual_size_is_version_ten():
 def test_a_picture_by_another_encoder_is_found():
     out = io.BytesIO()
     segno.make(URL, error="m", micro=False).save(out, kind="png", scale=4, border=4)
-    assert qr.find_in_image(out.getvalue()) == [URL]
+    assert codes.in_picture(out.getvalue(), {})[0]["texts"] == [URL]
 
 
 def test_the_vector_path_paints_what_the_matrix_says():
@@ -29,11 +30,11 @@ def test_the_vector_path_paints_what_the_matrix_says():
         x, y, width, _ = map(int, line.split()[:4])
         picture.paste(0, (x, 64 - y, x + width, 65 - y))
     big = picture.resize((260, 260), Image.Resampling.NEAREST)
-    assert qr.read(big.tobytes(), 260, 260) == [URL]
+    assert codes.in_pixels(big.tobytes(), 260, 260) == [URL]
 
 
 def test_noise_and_oversize_are_refused():
     with pytest.raises(BadInput):
-        qr.find_in_image(b"not a picture")
+        codes.in_picture(b"not a picture", {})
     with pytest.raises(BadInput):
         qr.matrix("https://a.gov.vn/v#" + "A" * 2000)
