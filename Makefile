@@ -4,7 +4,7 @@ UV := .boot/bin/uv
 VENV := .venv
 RUN := $(VENV)/bin/python -P -m
 
-.PHONY: demo test check bench lock clean
+.PHONY: demo test check bench lock messages clean
 
 demo: $(VENV)/.ready
 	@$(VENV)/bin/dauso demo --home .demo
@@ -18,7 +18,6 @@ check: $(VENV)/.ready
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/deptry .
-
 
 bench: $(VENV)/.ready
 	@PYTHONPATH=. $(RUN) bench.bench_sign
@@ -35,6 +34,9 @@ $(VENV)/.ready: requirements/dev.txt pyproject.toml | $(UV)
 	@$(UV) pip sync -q --python $(VENV)/bin/python --require-hashes requirements/dev.txt
 	@$(UV) pip install -q --python $(VENV)/bin/python --no-deps --no-build-isolation -e .
 	@touch $@
+
+messages: $(VENV)/.ready
+	@for l in vi en; do $(VENV)/bin/pybabel -q compile -D dauso -d core/locale -l $$l; done
 
 lock: | $(UV)
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra dev pyproject.toml -o requirements/dev.txt

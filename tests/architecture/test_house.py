@@ -1,11 +1,14 @@
 """The house: docs agree with code, codes have sentences, nothing is said twice."""
 
-import json
+import gettext
+import io
 import re
 from pathlib import Path
 
+from babel.messages import mofile, pofile
+
 from core import limits
-from core.messages import codes
+from core.messages import LANGUAGES, codes
 from core.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,14 +29,35 @@ def test_every_code_in_the_source_has_a_sentence_in_both_languages():
     assert raised <= codes(), raised - codes()
 
 
-def test_no_code_stands_in_two_tables_and_each_has_vietnamese_and_english():
-    seen = set()
-    for path in (ROOT / "core/messages").glob("*.json"):
-        table = json.loads(path.read_text())
-        assert not seen & set(table), path
-        seen |= set(table)
-        for code, entry in table.items():
-            assert set(entry) == {"vi", "en"} and all(entry.values()), code
+def _po(language):
+    with (ROOT / f"core/locale/{language}/LC_MESSAGES/dauso.po").open("rb") as file:
+        return pofile.read_po(file, abort_invalid=True)
+
+
+def test_both_languages_have_the_same_codes_with_the_same_placeholders():
+    vi, en = ({m.id: m.string for m in _po(language) if m.id} for language in LANGUAGES)
+    assert vi.keys() == en.keys()
+    for code, text in vi.items():
+        assert text, code
+        assert en[code], code
+        assert set(re.findall(r"{(\w+)", text)) == set(re.findall(r"{(\w+)", en[code])), code
+
+
+def test_the_compiled_sentences_are_those_of_the_sources():
+    for language in LANGUAGES:
+        target = io.BytesIO()
+        mofile.write_mo(target, _po(language))
+        compiled = gettext.GNUTranslations(io.BytesIO(target.getvalue()))
+        with (ROOT / f"core/locale/{language}/LC_MESSAGES/dauso.mo").open("rb") as file:
+            assert gettext.GNUTranslations(file)._catalog == compiled._catalog, "run: make messages"
+
+
+def test_no_code_is_written_twice():
+    for language in LANGUAGES:
+        ids = re.findall(
+            r'^msgid "([^"]+)"', (ROOT / f"core/locale/{language}/LC_MESSAGES/dauso.po").read_text(), re.MULTILINE
+        )
+        assert len(ids) == len(set(ids))
 
 
 def test_the_settings_table_is_the_code():
