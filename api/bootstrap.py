@@ -49,8 +49,9 @@ from signer.copies.facts import RegisterFacts
 from signer.copies.pages import Printer
 from signer.copies.publication import Publisher
 from signer.copies.register import Register
-from signer.credentials import Credential, Credentials
+from signer.credentials import Credential, Credentials, OpenKey
 from signer.enrolment import Enrolment
+from signer.keystores.budget import BudgetedKey, Budgets
 from signer.keystores.model import KeyPurpose, KeyStore, StoredKey
 from signer.keystores.software import SoftwareKeyStore, make_key_file
 from verification.policy import TrustAnchor
@@ -182,7 +183,8 @@ async def create_home(settings: Settings, realm: Realm) -> Path:
     async with Database(settings.database) as db:
         await _migrate(db)
         parts = _Records(clock)
-        enrolment = _enrolment(settings, realm, clock, db, parts, _store(settings))
+        keys = _store(settings)
+        enrolment = _enrolment(settings, realm, clock, db, parts, keys, _open_key(keys, Budgets(db, clock)))
         root = await enrolment.service_keys()
     assert root.certificate is not None
     pem = Certificate.parse(root.certificate).parsed.public_bytes(Encoding.PEM)
@@ -205,8 +207,20 @@ def _passkey_path(settings: Settings, person_id: str) -> Path:
     return settings.home / "training-passkeys" / person_id
 
 
+def _open_key(store: KeyStore, budgets: Budgets) -> OpenKey:
+    """Keys of persons and seals are spent by activations, all others by a daily budget."""
+
+    def opened(credential: Credential, event_id: str) -> SigningKey:
+        key = StoredKey(store, credential.key, credential.purpose, event_id)
+        if credential.purpose in {KeyPurpose.DOCUMENT, KeyPurpose.SEAL}:
+            return key
+        return BudgetedKey(key, credential.key.name, credential.purpose, budgets)
+
+    return opened
+
+
 def _enrolment(
-    settings: Settings, realm: Realm, clock: Clock, db: Database, parts: _Records, store: KeyStore
+    settings: Settings, realm: Realm, clock: Clock, db: Database, parts: _Records, store: KeyStore, open_key: OpenKey
 ) -> Enrolment:
     def keep(person_id: str, dump: bytes) -> None:
         path = _passkey_path(settings, person_id)
@@ -215,7 +229,7 @@ def _enrolment(
         path.write_bytes(dump)
 
     return Enrolment(
-        db=db, clock=clock, store=store, realm=realm, directory=parts.directory, register=parts.register,
+        db=db, clock=clock, store=store, open_key=open_key, realm=realm, directory=parts.directory, register=parts.register,
         credentials=parts.credentials, base_url=f"https://{settings.host}", organisation=settings.system_name,
         keep_passkey=keep,
     )  # fmt: skip
@@ -278,22 +292,14 @@ async def _signer(
 ) -> SignerParts:  # fmt: skip
     keys = _store(settings)
     mark = FileHighWater(settings.highwater or settings.home / "highwater" / "mark.json")
-    log = Log(
-        db=db,
-        origin=settings.origin,
-        key=StoredKey(keys, log_key.key, KeyPurpose.LOG, "log"),
-        clock=clock,
-        highwater=mark,
-    )
+    open_key = _open_key(keys, Budgets(db, clock))
+    log = Log(db=db, origin=settings.origin, key=open_key(log_key, "log"), clock=clock, highwater=mark)
     await log.open()
-
-    def open_key(credential: Credential, event_id: str) -> SigningKey:
-        return StoredKey(keys, credential.key, credential.purpose, event_id)
 
     async with db.read() as uow:
         tsa = await parts.credentials.of(uow, "tsa", KeyPurpose.TSA)
         evidence = EmbeddedEvidence(
-            db=db, clock=clock, store=keys, sandbox=sandbox,
+            db=db, clock=clock, open_key=open_key, sandbox=sandbox,
             root=await parts.credentials.of(uow, "root", KeyPurpose.CA),
             issuing=await parts.credentials.of(uow, "issuing", KeyPurpose.CA),
             ocsp=await parts.credentials.of(uow, "ocsp", KeyPurpose.OCSP),
@@ -319,7 +325,7 @@ async def _signer(
         checks=evidence, approver=training_hand if realm is Realm.TRAINING else None, client="dauso-cli",
     )  # fmt: skip
     return SignerParts(
-        store=keys, copies=copies, enrolment=_enrolment(settings, realm, clock, db, parts, keys),
+        store=keys, copies=copies, enrolment=_enrolment(settings, realm, clock, db, parts, keys, open_key),
         publisher=Publisher(db=db, clock=clock, directory=parts.directory, credentials=parts.credentials,
                             open_key=open_key),
         jobs=_jobs(settings, clock, copies),

@@ -14,9 +14,8 @@ from core.directory.model import Agency
 from core.errors import Broken
 from core.limits import LIMITS
 from core.sandbox import Sandbox
-from signer.credentials import Credential
+from signer.credentials import Credential, OpenKey
 from signer.enrolment import issuer_of
-from signer.keystores.model import KeyStore
 from verification.policy import Policy, TrustAnchor
 from verification.report import Indication
 from verification.verify import verify
@@ -30,7 +29,7 @@ class EmbeddedEvidence:
 
     db: Database
     clock: Clock
-    store: KeyStore
+    open_key: OpenKey
     sandbox: Sandbox
     root: Credential
     issuing: Credential
@@ -59,7 +58,7 @@ class EmbeddedEvidence:
     async def _crl(self, issuer: Credential, gone: list[tuple[int, dt.datetime, int]]) -> bytes:
         async def build() -> bytes:
             number = int(self.clock.now().timestamp() * 1000)
-            return await build_crl(issuer_of(issuer, self.store), gone, self.clock, number)
+            return await build_crl(issuer_of(issuer, self.open_key(issuer, "crl")), gone, self.clock, number)
 
         return await self._recent(("crl", issuer.owner, tuple(gone)), build)
 
@@ -69,8 +68,8 @@ class EmbeddedEvidence:
 
         async def build() -> bytes:
             return await build_ocsp(
-                serial=serial, issuer=issuer_of(self.issuing, self.store),
-                responder=issuer_of(self.ocsp, self.store), clock=self.clock, revoked=revoked, known=known,
+                serial=serial, issuer=issuer_of(self.issuing, self.open_key(self.issuing, "ocsp")),
+                responder=issuer_of(self.ocsp, self.open_key(self.ocsp, "ocsp")), clock=self.clock, revoked=revoked, known=known,
             )  # fmt: skip
 
         return await self._recent(("ocsp", serial, known, revoked), build)

@@ -28,6 +28,14 @@ LIMITS: Final[dict[str, int]] = {
     "copies.per_number": 100,
     "copies.check_here_bytes": 1024 * 1024,  # a finished copy up to this size is checked without a child of its own
     "ca.answer_seconds": 60,  # a signed status answer is given again while the database still says the same
+    # uses a day of each key that works without a person's approval (signer/keystores/budget.py)
+    "budget.qr": 20_000,
+    "budget.log": 200_000,
+    "budget.tsa": 200_000,
+    "budget.ocsp": 200_000,
+    "budget.list": 20_000,
+    "budget.ca": 20_000,
+    "budget.lease": 50,
     "jobs.at_once": 4,  # recovered work must not take all memory at a restart
     "jobs.settle_seconds": 60,  # how long a command waits at its end for work it took over
 }

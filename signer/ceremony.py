@@ -27,18 +27,15 @@ from core.formats.cms import CmsProfile, signature_timestamp_attribute
 from core.ids import new_id, random_bytes
 from core.jobs import Note
 from core.objects import Documents
-from core.signing import SigningKey, Timestamper
+from core.signing import Timestamper
 from core.values import Digest, Realm
 from signer.activation import redeem
 from signer.activation.passkeys import RelyingParty
-from signer.credentials import Credential, Credentials
+from signer.credentials import Credential, Credentials, OpenKey
 from signer.formats import pades
 from signer.records import order_table
 
 __all__ = ["SigningDesk", "SigningOrder", "sign"]
-
-OpenKey = Callable[[Credential, str], SigningKey]
-"""A credential and the id of the event it is used for → its key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 import base64
 import datetime as dt
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +14,11 @@ from core.clock import Clock
 from core.db import UnitOfWork, UtcDateTime, metadata, row_by, swap_state
 from core.errors import NotFound, Refused
 from core.ids import new_id
+from core.signing import SigningKey
 from core.values import Realm
 from signer.keystores.model import KeyPurpose, KeyRef
 
-__all__ = ["Credential", "Credentials"]
+__all__ = ["Credential", "Credentials", "OpenKey"]
 
 _MOST_KNOWN = 4096
 
@@ -59,6 +61,10 @@ class Credential:
         if not certificate.not_before <= now < certificate.not_after:  # type: ignore[operator]
             raise Refused("credential.expired", until=f"{certificate.not_after:%d/%m/%Y}")
         return certificate
+
+
+OpenKey = Callable[[Credential, str], SigningKey]
+"""A credential and the id of the event it is used for → its key."""
 
 
 class Credentials:

@@ -18,12 +18,13 @@ from core.directory.model import Agency, Person, Role
 from core.directory.records import Directory
 from core.errors import Conflict
 from core.ids import new_id
+from core.signing import SigningKey
 from core.values import Realm, Regime, SignatureAlgorithm
 from signer.activation import redeem
 from signer.activation.passkeys import SoftwarePasskey
 from signer.copies.register import Register
 from signer.copies.wording import Wording
-from signer.credentials import Credential, Credentials
+from signer.credentials import Credential, Credentials, OpenKey
 from signer.keystores.model import KeyPurpose, KeyStore, StoredKey
 
 __all__ = ["SERVICE", "Enrolment", "issuer_of"]
@@ -43,14 +44,10 @@ _NAMES = {
 }  # fmt: skip
 
 
-def issuer_of(credential: Credential, store: KeyStore, event_id: str = "ca") -> Issuer:
+def issuer_of(credential: Credential, key: SigningKey) -> Issuer:
     """A CA credential as the bridge wants it."""
     assert credential.certificate is not None
-    return Issuer(
-        certificate=Certificate.parse(credential.certificate),
-        key=StoredKey(store, credential.key, credential.purpose, event_id),
-        slug=credential.owner,
-    )
+    return Issuer(certificate=Certificate.parse(credential.certificate), key=key, slug=credential.owner)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +57,7 @@ class Enrolment:
     db: Database
     clock: Clock
     store: KeyStore
+    open_key: OpenKey
     realm: Realm
     directory: Directory
     register: Register
@@ -100,7 +98,7 @@ class Enrolment:
         ref = await self.store.create(f"{purpose}-{new_id(self.clock)}", purpose, P256)
         certificate = await issue(
             self.db, self.clock, subject=subject, key=StoredKey(self.store, ref, purpose, "enrolment"), profile=profile,
-            realm=self.realm, issuer=None if issuer is None else issuer_of(issuer, self.store), base_url=self.base_url,
+            realm=self.realm, issuer=None if issuer is None else issuer_of(issuer, self.open_key(issuer, "enrolment")), base_url=self.base_url,
         )  # fmt: skip
         chain = () if issuer is None or issuer.certificate is None else (issuer.certificate, *issuer.chain)
         async with self.db.write() as uow:

@@ -19,13 +19,15 @@ _ROOT_DROPS = ("/OpenAction", "/AA", "/Names", "/AcroForm", "/URI", "/Collection
                "/SpiderInfo", "/PieceInfo", "/OCProperties")  # fmt: skip
 _SAID = {"/OpenAction": "open_action", "/AA": "actions", "/Names": "names_scripts_attachments", "/AcroForm": "form",
          "/AF": "attachments", "/Collection": "attachments"}  # fmt: skip
+_WHOLE_PAGE = 0.6
+"""A picture over this much of its page is the scan."""
 _TAIL = re.compile(rb"%%EOF[\r\n \t\0]*$")
 
 
 def normalise(data: bytes) -> tuple[dict[str, Any], bytes]:
     """Facts and revision 0. Raises ``intake.*``."""
     if not _TAIL.search(data[-2048:]):
-        raise BadInput("intake.bytes_outside")
+        raise BadInput("intake.bytes_outside" if b"%%EOF" in data[-2048:] else "intake.damaged")  # or cut short
     removed: list[str] = []
     try:
         with Pdf.open(io.BytesIO(data)) as pdf:
@@ -52,8 +54,35 @@ def normalise(data: bytes) -> tuple[dict[str, Any], bytes]:
         if "bad_alloc" in str(error):
             raise MemoryError from error  # a bomb met the sandbox's wall: a limit, not damage
         raise BadInput("intake.damaged") from error
-    facts = {"pages": pages, "kind": "pdf", "dpi": None, "pdfa": None, "removed": sorted(set(removed)), "warnings": []}
+    dpi = _scan_dpi(document)
+    warnings = ["intake.warn_low_dpi"] if dpi is not None and dpi < LIMITS["intake.warn_dpi"] else []
+    facts = {"pages": pages, "kind": "pdf", "dpi": dpi, "pdfa": None, "removed": sorted(set(removed)),
+             "warnings": warnings}  # fmt: skip
     return facts, document
+
+
+def _scan_dpi(data: bytes) -> int | None:
+    """The lowest resolution among pages that are one picture, as scanners make them; None if no page is."""
+    found = []
+    document = pypdfium2.PdfDocument(data)
+    try:
+        for index in range(len(document)):
+            page = document[index]
+            width, height = page.get_size()
+            for picture in page.get_objects(filter=[pypdfium2.raw.FPDF_PAGEOBJ_IMAGE], max_depth=4):
+                left, bottom, right, top = picture.get_bounds()
+                if (right - left) * (top - bottom) < _WHOLE_PAGE * width * height:
+                    continue
+                across, down = picture.get_px_size()
+                if (across > down) != (right - left > top - bottom):
+                    across, down = down, across  # the picture lies on its side
+                found.append(round(min(across / (right - left), down / (top - bottom)) * 72))
+            page.close()
+    except (pypdfium2.PdfiumError, ZeroDivisionError):
+        return None  # a page that cannot be measured is no reason to refuse it
+    finally:
+        document.close()
+    return min(found, default=None)
 
 
 def _require_acceptable(pdf: Pdf) -> None:

@@ -1,6 +1,7 @@
 """Entry of the sandbox: decide what the bytes are, normalise, and give revision 0 back."""
 
 import io
+from importlib.resources import files
 from typing import Any
 
 from core.errors import BadInput
@@ -12,16 +13,16 @@ __all__ = ["normalise", "warm"]
 
 def normalise(payload: bytes, arguments: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     """``arguments``: sizes of the joined files, title. Returns facts and revision 0."""
-    files, at = [], 0
+    given, at = [], 0
     for size in arguments["sizes"]:
-        files.append(payload[at : at + size])
+        given.append(payload[at : at + size])
         at += size
-    if images.sniff(files[0]) == "pdf":
-        if len(files) > 1:
+    if images.sniff(given[0]) == "pdf":
+        if len(given) > 1:
             raise BadInput("intake.one_pdf")
-        return documents.normalise(files[0])
+        return documents.normalise(given[0])
     pages: list[images.PageImage] = []
-    for file in files:
+    for file in given:
         pages += images.read(file)
         if len(pages) > LIMITS["intake.pages"]:
             raise BadInput("intake.too_many_pages", most=LIMITS["intake.pages"])
@@ -35,7 +36,7 @@ def normalise(payload: bytes, arguments: dict[str, Any]) -> tuple[dict[str, Any]
         warnings.append("intake.warn_low_dpi")
     facts = {
         "pages": len(pages),
-        "kind": images.sniff(files[0]),
+        "kind": images.sniff(given[0]),
         "dpi": dpi,
         "pdfa": pdfa,
         "removed": [],
@@ -54,5 +55,6 @@ def warm() -> None:
         facts, document = normalise(target.getvalue(), {"sizes": [len(target.getvalue())], "title": "x"})
         assert facts["pages"] == 1
         normalise(document, {"sizes": [len(document)], "title": "x"})
-    images.warm_heic()
+    heic = (files("signer.copies.intake") / "warm.heic").read_bytes()
+    assert normalise(heic, {"sizes": [len(heic)], "title": "x"})[0]["kind"] == "heic"
     documents.warm_rasteriser(document)

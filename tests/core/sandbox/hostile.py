@@ -25,6 +25,7 @@ def try_things(payload, arguments):
     return {
         "socket": attempt(lambda: socket.socket()),
         "fork": attempt(lambda: os.fork() or os._exit(0)),
+        "spawn": attempt(lambda: os.posix_spawn("/bin/true", ["true"], {})),
         "exec": attempt(lambda: os.execv("/bin/true", ["true"])),
         "passwd": attempt(lambda: open("/etc/passwd").read()),
         "outside": attempt(lambda: open(arguments["outside"]).read()),

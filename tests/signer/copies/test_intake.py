@@ -13,7 +13,7 @@ import pytest_asyncio
 from pikepdf import Array, Dictionary, Name, Pdf, pdfa
 from PIL import Image
 
-from core.errors import ServiceError
+from core.errors import BadInput, ServiceError
 from core.sandbox import Sandbox
 from signer.copies.intake import Intake, take_in
 
@@ -356,3 +356,48 @@ async def test_an_annotation_of_a_hidden_layer_stays_hidden(sandbox, layered):
     shown = rendered((await take_in(sandbox, [before], title="x")).document)
     assert near(at(shown, 0.25, 0.83), RED)
     assert near(at(shown, 0.725, 0.25), WHITE)
+
+
+async def test_a_photograph_from_a_phone_is_decoded_behind_the_walls(sandbox):
+    data = (Path(__file__).parents[2] / "assets" / "phone.heic").read_bytes()
+    taken = await take_in(sandbox, [data], title="x")
+    assert (taken.kind, taken.pages) == ("heic", 1)
+    with pikepdf.open(io.BytesIO(taken.document)) as pdf:
+        assert pdf.pages[0].mediabox[2] > pdf.pages[0].mediabox[3]
+
+
+@pytest.mark.parametrize("revision", [2, 3, 4, 6])
+async def test_a_pdf_that_is_encrypted_without_a_password_is_taken_in_the_clear(sandbox, revision):
+    made = io.BytesIO()
+    with pikepdf.new() as pdf:
+        pdf.add_blank_page(page_size=(595, 842))
+        how = pikepdf.Encryption(owner="x", user="", R=revision, aes=revision >= 4, metadata=revision >= 4)
+        pdf.save(made, encryption=how)
+    taken = await take_in(sandbox, [made.getvalue()], title="x")
+    with pikepdf.open(io.BytesIO(taken.document)) as pdf:
+        assert not pdf.is_encrypted
+
+
+async def test_a_pdf_that_was_cut_short_is_called_damaged(sandbox):
+    with pytest.raises(BadInput, match=r"intake\.damaged"):
+        await take_in(sandbox, [document()[:-60]], title="x")
+
+
+@pytest.mark.parametrize(("pixels", "warned"), [(1654, False), (827, True)])
+async def test_a_scan_inside_a_pdf_says_its_resolution(sandbox, pixels, warned):
+    picture = io.BytesIO()
+    Image.new("L", (pixels, round(pixels * 1.414)), 255).save(picture, "JPEG")
+    made = io.BytesIO()
+    with pikepdf.new() as pdf:
+        page = pdf.add_blank_page(page_size=(595.32, 841.68))
+        image = pdf.make_stream(picture.getvalue())
+        image.Type, image.Subtype = pikepdf.Name.XObject, pikepdf.Name.Image
+        image.Width, image.Height = pixels, round(pixels * 1.414)
+        image.ColorSpace, image.BitsPerComponent = pikepdf.Name.DeviceGray, 8
+        image.Filter = pikepdf.Name.DCTDecode
+        page.Resources = pikepdf.Dictionary(XObject=pikepdf.Dictionary(I=image))
+        page.Contents = pdf.make_stream(b"q 595.32 0 0 841.68 0 0 cm /I Do Q")
+        pdf.save(made)
+    taken = await take_in(sandbox, [made.getvalue()], title="x")
+    assert abs(taken.dpi - pixels / 8.27) < 2
+    assert ("intake.warn_low_dpi" in taken.warnings) is warned
