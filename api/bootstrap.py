@@ -44,6 +44,7 @@ from signer.activation import redeem
 from signer.activation.passkeys import RelyingParty, SoftwarePasskey
 from signer.ceremony import SigningDesk
 from signer.copies import store
+from signer.copies.closing import BookDesk
 from signer.copies.desk import CopyDesk
 from signer.copies.facts import RegisterFacts
 from signer.copies.pages import Printer
@@ -102,6 +103,11 @@ class Service:
         return self._signing().enrolment
 
     @property
+    def books(self) -> BookDesk:
+        """Closing of books; only where keys may be used."""
+        return self._signing().books
+
+    @property
     def publisher(self) -> Publisher:
         """The public lists; only where keys may be used."""
         return self._signing().publisher
@@ -128,6 +134,7 @@ class SignerParts:
 
     store: KeyStore
     copies: CopyDesk
+    books: BookDesk
     enrolment: Enrolment
     publisher: Publisher
     jobs: Jobs
@@ -325,7 +332,10 @@ async def _signer(
         checks=evidence, approver=training_hand if realm is Realm.TRAINING else None, client="dauso-cli",
     )  # fmt: skip
     return SignerParts(
-        store=keys, copies=copies, enrolment=_enrolment(settings, realm, clock, db, parts, keys, open_key),
+        store=keys, copies=copies,
+        books=BookDesk(signing=desk, directory=parts.directory, register=parts.register, checks=evidence,
+                       approver=copies.approver, client=copies.client),
+        enrolment=_enrolment(settings, realm, clock, db, parts, keys, open_key),
         publisher=Publisher(db=db, clock=clock, directory=parts.directory, credentials=parts.credentials,
                             open_key=open_key),
         jobs=_jobs(settings, clock, copies),

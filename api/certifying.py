@@ -15,14 +15,14 @@ from signer.copies.intake import take_in
 from signer.copies.model import CertifiedCopy, CopyRequest, ScanRecord
 from signer.copies.wording import Wording
 
-__all__ = ["certify_file"]
+__all__ = ["certify_file", "deliver", "people"]
 
 
 async def certify_file(
     service: Service, files: list[bytes], name: str, request: dict[str, Any], target: Path, note: Note = lambda _: None
 ) -> dict[str, Any]:
     """Certify one paper and write the copy into ``target``; returns file, number, code, id."""
-    agency, certifier, clerk = await _people(service, request["agency"], request["regime"])
+    agency, certifier, clerk = await people(service, request["agency"], request["regime"])
     intake = await take_in(service.sandbox, files, title=request["kind"])
     note("intake")
     copy_id = await service.copies.attest(
@@ -56,7 +56,7 @@ async def deliver(service: Service, agency: Agency, copy: CertifiedCopy, stem: s
     return {"id": copy.id, "file": str(file), "number": number, "code": code, "qr": copy.qr, "pdfa": copy.facts["pdfa"]}
 
 
-async def _people(service: Service, code: str, regime: Regime) -> tuple[Agency, str | None, str]:
+async def people(service: Service, code: str, regime: Regime) -> tuple[Agency, str | None, str]:
     """The agency asked for (or the only one) with a certifier and a clerk who are two persons."""
     async with service.db.read() as uow:
         if code:

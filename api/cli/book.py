@@ -6,9 +6,11 @@ from typing import Annotated
 import typer
 
 from api import bootstrap
+from api.certifying import people
 from api.cli.show import out, print_json, run, settings_of
 from api.roles import ProcessRole
 from core.clock import VIETNAM
+from core.values import Regime
 from signer.copies import export
 from signer.copies.register import Book
 from signer.copies.wording import Wording
@@ -23,7 +25,7 @@ def _show(book: Book) -> str:
 
 def _json(book: Book) -> dict[str, object]:
     return {"id": book.id, "kind": book.kind, "year": book.year, "volume": book.volume, "totals": book.totals,
-            "closed_at": book.closed_at}  # fmt: skip
+            "closed_at": book.closed_at, "sealed": book.closing_document}  # fmt: skip
 
 
 @app.command("add")
@@ -64,12 +66,14 @@ def show_list(context: typer.Context, as_json: Annotated[bool, typer.Option("--j
 
 @app.command("close")
 def close(context: typer.Context, book: str, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
-    """Khóa sổ cuối năm, có xác nhận tổng số / close a book with its totals."""
+    """Khóa sổ, tổng số dưới dấu của cơ quan / close a book, its totals under the agency's seal."""
 
     async def work() -> None:
-        async with bootstrap.open_service(settings_of(context), ProcessRole.WEB) as service:
-            async with service.db.write() as uow:
-                closed = await service.register.close_book(uow, book)
+        async with bootstrap.open_service(settings_of(context), ProcessRole.SIGNER) as service:
+            async with service.db.read() as uow:
+                agency = await service.directory.agency(uow, (await service.register.book(uow, book)).agency_id)
+            _, _, clerk = await people(service, agency.code, Regime.SAO_Y)
+            closed = await service.books.close(book, clerk, lambda _: None)
         print_json(_json(closed)) if as_json else out.print(_show(closed))
 
     run(work, as_json)
@@ -90,7 +94,12 @@ def export_book(
                 found = await service.register.book(uow, book)
                 lines = await service.register.entries(uow, book)
                 agency = await service.directory.agency(uow, found.agency_id)
-        data = (export.as_pdf if target.suffix.lower() == ".pdf" else export.as_csv)(agency, found, lines)
+            if target.suffix.lower() != ".pdf":
+                data = export.as_csv(agency, found, lines)
+            elif found.closing_document is None:
+                data = export.as_pdf(agency, found, lines)
+            else:  # the sealed book, byte for byte
+                data = await service.documents.get(found.closing_document)
         target.write_bytes(data)
         print_json({"file": str(target), "lines": len(lines)}) if as_json else out.print(f"{target}: {len(lines)}")
 

@@ -8,7 +8,6 @@ made is named by its digest, and the state moves by compare-and-swap in the tran
 · 8 receipt
 """
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -22,6 +21,7 @@ from core.jobs import Note
 from core.limits import LIMITS
 from core.values import Digest, Realm, Regime
 from signer.activation import redeem
+from signer.asking import Approver, ensure_approved, open_question
 from signer.ceremony import SigningDesk, SigningOrder, profile_of, sign
 from signer.copies import store
 from signer.copies.intake import Intake
@@ -34,10 +34,7 @@ from signer.formats import pades
 from signer.keystores.model import KeyPurpose
 from signer.records import copy_table, order_table
 
-__all__ = ["Approver", "CopyDesk", "SelfCheck"]
-
-Approver = Callable[[str, str, bytes], Awaitable[None]]
-"""``(person_id, tx, challenge)``: get the person's passkey to answer. Exists in realm training only."""
+__all__ = ["CopyDesk", "SelfCheck"]
 
 
 class SelfCheck(Protocol):
@@ -183,11 +180,9 @@ class CopyDesk:
         self, uow: UnitOfWork, copy: CertifiedCopy, agency: Agency, role: str, person_id: str, credential: Credential,
         prepared: pades.PreparedSignature,
     ) -> redeem.Opened:  # fmt: skip
-        """Open the approval of exactly this digest: who asks, for what, how many pages."""
-        return await redeem.open_activation(
-            uow, self.signing.clock, person_id=person_id, credential_id=credential.id, spki=credential.key.spki,
-            hashes=[prepared.to_sign.value], title=str(copy.facts["kind"]), pages=int(copy.facts["pages"]), purpose=role,
-            realm=copy.realm, client=self.client, description=agency.name, ttl=LIMITS["activation.seconds"],
+        return await open_question(
+            self.signing, uow, credential=credential, prepared=prepared, person_id=person_id, role=role,
+            title=str(copy.facts["kind"]), pages=int(copy.facts["pages"]), client=self.client, description=agency.name,
         )  # fmt: skip
 
     # 4, 6 ------------------------------------------------------------------------------- certify, then seal
@@ -219,29 +214,11 @@ class CopyDesk:
         return replace(copy, state=new)  # the order is made and the state moved in one transaction, now or before
 
     async def _approved(self, copy: CertifiedCopy, agency: Agency, order: SigningOrder) -> SigningOrder:
-        """Make sure the order's activation is approved; reopen it over the same digest if its time ran out."""
-        desk = self.signing
-        if self.approver is None:
-            raise Refused(
-                "copy.awaiting_certifier" if order.role == "certifier" else "copy.awaiting_clerk", copy=copy.id
-            )
-        tx = order.activation_tx
-        async with desk.db.read() as uow:
-            status = await redeem.status(uow, desk.clock, tx)
-            credential = await desk.credentials.get(uow, order.credential_id)
-        if status.state == "approved":
-            return order
-        challenge = status.challenge
-        if status.state != "open":
-            prepared = pades.PreparedSignature.from_json(order.prepared, b"")
-            async with desk.db.write() as uow:
-                opened = await self._ask(uow, copy, agency, order.role, order.person_id, credential, prepared)
-                await uow.execute(
-                    order_table.update().where(order_table.c.id == order.id).values(activation_tx=opened.tx)
-                )
-            tx, challenge = opened.tx, opened.challenge
-        await self.approver(order.person_id, tx, challenge)
-        return replace(order, activation_tx=tx)
+        async def ask(uow: UnitOfWork, credential: Credential, prepared: pades.PreparedSignature) -> redeem.Opened:
+            return await self._ask(uow, copy, agency, order.role, order.person_id, credential, prepared)
+
+        code = "copy.awaiting_certifier" if order.role == "certifier" else "copy.awaiting_clerk"
+        return await ensure_approved(self.signing, self.approver, order, ask, Refused(code, copy=copy.id))
 
     # 5 ------------------------------------------------------------------------------------- prepare the seal
     async def _prepare_seal(self, copy: CertifiedCopy, agency: Agency, note: Note) -> CertifiedCopy:

@@ -5,13 +5,17 @@ import io
 
 from pyhanko.pdf_utils import generic
 from pyhanko.pdf_utils.writer import PageObject, PdfFileWriter
+from pyhanko.sign.fields import SigFieldSpec, append_signature_field
 
 from core.directory.model import Agency
 from signer.copies.register import Book, Entry
 from signer.copies.typeface import Typeface, typeface
 from signer.copies.wording import Wording, timestamp_text
 
-__all__ = ["as_csv", "as_pdf"]
+__all__ = ["BOOK", "as_csv", "as_pdf"]
+
+BOOK = "Book"
+"""Name of the seal's field."""
 
 _COLUMNS = ("Số", "Ngày", "Người yêu cầu", "Loại giấy tờ", "Số bản chính", "Số trang", "Số bản", "Lệ phí", "Trạng thái",
             "Ghi chú")  # fmt: skip
@@ -19,6 +23,8 @@ _STATES = {"reserved": "đang giữ", "issued": "đã cấp", "voided": "đã h�
 _WIDTHS = (54, 96, 110, 130, 80, 48, 44, 54, 58, 110)
 _PAGE = (842.0, 595.0)
 _MARGIN, _ROW = 28.0, 15.0
+_SEAL_ROOM = 112.0
+"""Below the last line of a closed book: the seal covers no line."""
 
 
 def _line(entry: Entry, wording: Wording) -> list[str]:
@@ -50,11 +56,11 @@ def as_csv(agency: Agency, book: Book, entries: list[Entry]) -> bytes:
 
 
 def as_pdf(agency: Agency, book: Book, entries: list[Entry]) -> bytes:
-    """A4 landscape with totals at the end."""
+    """A4 landscape with totals at the end; a closed book has an empty field for the agency's seal there."""
     wording = Wording.of(agency.wording)
     face = typeface()
     rows = [_line(entry, wording) for entry in entries]
-    per_page = int((_PAGE[1] - 2 * _MARGIN - 60) / _ROW)
+    per_page = int((_PAGE[1] - 2 * _MARGIN - 60 - (_SEAL_ROOM if book.totals is not None else 0)) / _ROW)
     chunks = [rows[i : i + per_page] for i in range(0, len(rows), per_page)] or [[]]
     writer = PdfFileWriter(stream_xrefs=False)
     used: set[int] = set()
@@ -66,11 +72,16 @@ def as_pdf(agency: Agency, book: Book, entries: list[Entry]) -> bytes:
         if number == len(chunks) and book.totals is not None:
             totals = book.totals
             closing = f"Tổng số: {totals['entries']} dòng, đã cấp {totals['issued']}, đã hủy {totals['voided']}, {totals['copies']} bản."
-            content += _text(face, used, closing, _MARGIN, _MARGIN - 12, 9)
+            content += _text(face, used, closing, _MARGIN, _MARGIN - 4, 9)
+            content += _text(face, used, f"SHA-256 các dòng: {totals['lines_sha256']}", _MARGIN, _MARGIN - 16, 7)
         stream = writer.add_object(generic.StreamObject(stream_data=content))
-        box = generic.ArrayObject([generic.FloatObject(v) for v in (0, 0, *_PAGE)])
-        page = PageObject(contents=stream, media_box=box, resources=resources)
+        media = generic.ArrayObject([generic.FloatObject(v) for v in (0, 0, *_PAGE)])
+        page = PageObject(contents=stream, media_box=media, resources=resources)
         writer.insert_page(page)
+    if book.totals is not None:
+        side, right = round(36 * 72 / 25.4), round(_PAGE[0] - _MARGIN)
+        box = (right - side, round(_MARGIN) + 4, right, round(_MARGIN) + 4 + side)
+        append_signature_field(writer, SigFieldSpec(BOOK, on_page=len(chunks) - 1, box=box))
     target = io.BytesIO()
     writer.write(target)
     return target.getvalue()

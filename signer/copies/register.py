@@ -18,7 +18,9 @@ from core.clock import VIETNAM, Clock
 from core.db import UnitOfWork, UtcDateTime, append_only, insert_new, metadata, row_by, swap_state
 from core.directory.model import Agency
 from core.errors import Conflict, NotFound, Refused
+from core.formats import canonical_json
 from core.ids import new_id
+from core.values import Digest
 
 __all__ = ["Book", "Entry", "Register"]
 
@@ -34,6 +36,8 @@ book_table = sa.Table(
     sa.Column("opened_at", UtcDateTime, nullable=False),
     sa.Column("closed_at", UtcDateTime),
     sa.Column("totals", sa.JSON),
+    sa.Column("closing_order", sa.String(26), sa.ForeignKey("signing_order.id")),
+    sa.Column("closing_document", sa.String(64)),
     sa.UniqueConstraint("agency_id", "kind", "year", "volume"),
 )
 counter_table = sa.Table(
@@ -78,6 +82,10 @@ class Book:
     opened_at: dt.datetime
     closed_at: dt.datetime | None
     totals: dict[str, Any] | None
+    closing_order: str | None = None
+    """The seal's order over the closed book."""
+    closing_document: str | None = None
+    """Name of the sealed book."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,7 +214,7 @@ class Register:
             raise Conflict("register.settled", entry=entry_id)
 
     async def close_book(self, uow: UnitOfWork, book_id: str) -> Book:
-        """Close with totals (art. 13(1)). Raises ``register.still_reserved``, ``register.book_closed``."""
+        """Close with totals (art. 13(1)) and the digest of all lines, which the seal then covers. Raises ``register.still_reserved``, ``register.book_closed``."""
         book = await self.book(uow, book_id)
         lines = await self.entries(uow, book_id)
         waiting = [line.number for line in lines if line.state == "reserved"]
@@ -220,6 +228,7 @@ class Register:
             "fee": sum(int(line.columns.get("fee", 0)) for line in lines if line.state == "issued"),
             "first": lines[0].number if lines else None,
             "last": lines[-1].number if lines else None,
+            "lines_sha256": Digest.of(canonical_json.encode([_line(line) for line in lines])).hex,
         }
         done = await uow.execute(
             book_table.update()
@@ -229,3 +238,12 @@ class Register:
         if done.rowcount != 1:
             raise Conflict("register.book_closed", book=book_id)
         return await self.book(uow, book_id)
+
+
+def _line(entry: Entry) -> dict[str, Any]:
+    """A line as its digest takes it: canonical JSON, times in microseconds."""
+    return {
+        "number": entry.number, "state": entry.state, "reason": entry.reason, "columns": entry.columns,
+        "reserved_at": round(entry.reserved_at.timestamp() * 1_000_000),
+        "settled_at": None if entry.settled_at is None else round(entry.settled_at.timestamp() * 1_000_000),
+    }  # fmt: skip

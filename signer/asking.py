@@ -1,0 +1,54 @@
+"""Getting an order's activation approved: the one place that asks a person, and asks again when the time ran out."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from core.db import UnitOfWork
+from core.errors import Refused
+from core.limits import LIMITS
+from signer.activation import redeem
+from signer.ceremony import SigningDesk, SigningOrder
+from signer.credentials import Credential
+from signer.formats import pades
+from signer.records import order_table
+
+__all__ = ["Approver", "Question", "ensure_approved", "open_question"]
+
+Approver = Callable[[str, str, bytes], Awaitable[None]]
+"""``(person_id, tx, challenge)``: get the person's passkey to answer. Exists in realm training only."""
+Question = Callable[[UnitOfWork, Credential, pades.PreparedSignature], Awaitable[redeem.Opened]]
+"""Opens the approval of exactly this digest."""
+
+
+async def open_question(
+    desk: SigningDesk, uow: UnitOfWork, *, credential: Credential, prepared: pades.PreparedSignature, person_id: str,
+    role: str, title: str, pages: int, client: str, description: str,
+) -> redeem.Opened:  # fmt: skip
+    """Who asks, for what, how many pages: fixed together with the digest."""
+    return await redeem.open_activation(
+        uow, desk.clock, person_id=person_id, credential_id=credential.id, spki=credential.key.spki,
+        hashes=[prepared.to_sign.value], title=title, pages=pages, purpose=role, realm=credential.realm, client=client,
+        description=description, ttl=LIMITS["activation.seconds"],
+    )  # fmt: skip
+
+
+async def ensure_approved(
+    desk: SigningDesk, approver: Approver | None, order: SigningOrder, ask: Question, waiting: Refused
+) -> SigningOrder:
+    """The order with an approved activation. Raises ``waiting`` where no person can be asked from here."""
+    if approver is None:
+        raise waiting
+    async with desk.db.read() as uow:
+        status = await redeem.status(uow, desk.clock, order.activation_tx)
+        credential = await desk.credentials.get(uow, order.credential_id)
+    if status.state == "approved":
+        return order
+    tx, challenge = order.activation_tx, status.challenge
+    if status.state != "open":
+        prepared = pades.PreparedSignature.from_json(order.prepared, b"")
+        async with desk.db.write() as uow:
+            opened = await ask(uow, credential, prepared)
+            await uow.execute(order_table.update().where(order_table.c.id == order.id).values(activation_tx=opened.tx))
+        tx, challenge = opened.tx, opened.challenge
+    await approver(order.person_id, tx, challenge)
+    return replace(order, activation_tx=tx)
