@@ -3,10 +3,15 @@
 import datetime as dt
 from typing import Protocol
 
-__all__ = ["VIETNAM", "Clock", "SystemClock"]
+__all__ = ["VIETNAM", "Clock", "SystemClock", "timestamp_text"]
 
 VIETNAM = dt.timezone(dt.timedelta(hours=7), "+07:00")
 """Vietnam keeps one zone without summer time; dates on papers are dates here."""
+
+
+def timestamp_text(at: dt.datetime) -> str:
+    """``21/11/2026 09:15:30 +07:00``, as papers and people here write it (Decree 30/2020, Appendix I)."""
+    return at.astimezone(VIETNAM).strftime("%d/%m/%Y %H:%M:%S +07:00")
 
 
 class Clock(Protocol):

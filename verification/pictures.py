@@ -40,8 +40,8 @@ async def check_picture(
     seal, copy = await _judged(texts[0], host, register, lists, at)
     findings = seal.findings
     if seal.claims is not None and seal.state is SealState.VALID:
-        findings += (Finding("verify.compare_paper", "warning", _facts(seal.claims, copy)),)
-    realm: Realm | None = copy.realm if copy is not None else None
+        findings += (Finding("verify.compare_paper", "warning", _facts(seal.claims, seal.agency, copy)),)
+    realm: Realm | None = copy.realm if copy is not None else None if lists is None else lists.realm
     return Report(
         verdict=_VERDICT[seal.state], realm=realm, at=at, findings=findings, copy=copy, seal=seal.to_json()
     )  # fmt: skip
@@ -63,10 +63,10 @@ async def _judged(
     return judge_seal(text, host=host, lists=own, at=at, copy=copy, online=True), copy
 
 
-def _facts(claims: SealClaims, copy: CopyFacts | None) -> dict[str, object]:
+def _facts(claims: SealClaims, agency: str, copy: CopyFacts | None) -> dict[str, object]:
     return {
         "number": copy.number if copy is not None else f"{claims.number}/{claims.year}",
-        "agency": copy.agency_name if copy is not None else "–", "pages": claims.pages, "kind": claims.kind,
+        "agency": copy.agency_name if copy is not None else agency, "pages": claims.pages, "kind": claims.kind,
         "code": typed_code.write(claims.id),
     }  # fmt: skip
 

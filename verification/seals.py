@@ -5,14 +5,16 @@ A seal is never a signature of the document: it says which entry the paper claim
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from core.clock import timestamp_text
 from core.errors import BadInput, Refused, ServiceError
 from core.formats import key_list, qr_seal, status_list, typed_code
 from core.formats.key_list import KeyList
 from core.formats.qr_seal import SealCheck, SealClaims, SealState
 from core.formats.status_list import Status
+from core.values import Realm
 from verification.engine.cms import CmsFault, open_cms
 from verification.engine.paths import find_path
 from verification.facts import CopyFacts
@@ -28,6 +30,8 @@ class SealLists:
 
     keys: KeyList
     statuses: Mapping[tuple[str, int], bytes] = field(default_factory=dict)
+    realm: Realm | None = None
+    """Of the anchor that the key list's signature leads to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,8 @@ class Seal:
     state: SealState
     claims: SealClaims | None
     findings: tuple[Finding, ...]
+    agency: str = ""
+    """Name in the key list, if the signature is right."""
 
     def to_json(self) -> dict[str, Any]:
         """The outside form."""
@@ -45,7 +51,7 @@ class Seal:
             "code": typed_code.write(claims.id), "number": claims.number, "year": claims.year, "volume": claims.volume,
             "kind": claims.kind, "pages": claims.pages, "initials": claims.initials,
             "original_number": claims.original_number, "issued_at": claims.issued_at.isoformat(),
-            "content_sha256": claims.content_sha256.hex(),
+            "content_sha256": claims.content_sha256.hex(), "agency": self.agency,
         }  # fmt: skip
         return {"state": self.state.value, "claims": facts}
 
@@ -65,9 +71,11 @@ def read_lists(
     certificate = signed.certificate
     dated = certificate.not_valid_before_utc <= at <= certificate.not_valid_after_utc
     signers = [a for a in anchors if not a.timestamps_only]
-    if not dated or find_path(certificate, signed.others, signers, at) is None:
+    path = find_path(certificate, signed.others, signers, at) if dated else None
+    if path is None:
         raise Refused("qr.key_list_untrusted")
-    return SealLists(key_list.read(keys), {status_list.peek(data): data for data in statuses})
+    found = {status_list.peek(data): data for data in statuses}
+    return SealLists(key_list.read(keys), found, path.anchor.realm)
 
 
 def judge_seal(
@@ -88,9 +96,8 @@ def judge_seal(
         if check.state is SealState.UNDETERMINED:
             return Seal(check.state, check.claims, (Finding("verify.seal_keys_old", "error"),))
         return _invalid(check.reason, None)
-    if online:
-        return _with_register(check, check.claims, copy)
-    return _with_list(check, check.claims, lists, at)
+    seal = _with_register(check, check.claims, copy) if online else _with_list(check, check.claims, lists, at)
+    return replace(seal, agency=check.key.name)
 
 
 def _invalid(reason: str, claims: SealClaims | None) -> Seal:
@@ -107,7 +114,7 @@ def _with_register(check: SealCheck, claims: SealClaims, copy: CopyFacts | None)
     if said != ours or check.key.agency != copy.agency_code:
         return Seal(SealState.INVALID, claims, (Finding("verify.qr_differs", "error"),))
     if copy.recalled is not None:
-        evidence = {"at": copy.recalled.at.isoformat(), "reason": copy.recalled.reason}
+        evidence = {"at": timestamp_text(copy.recalled.at), "reason": copy.recalled.reason}
         found = Finding("verify.recalled", "error", evidence | {"successor": copy.recalled.successor or "–"})
         return Seal(SealState.REVOKED, claims, (found,))
     if copy.register_state == "voided":
@@ -133,7 +140,7 @@ def _with_list(check: SealCheck, claims: SealClaims, lists: SealLists, at: dt.da
             break
     if statuses is None:
         return Seal(SealState.UNDETERMINED, claims, (Finding("verify.seal_status_not_checked", "error"),))
-    dated = {"at": statuses.issued_at.isoformat()}
+    dated = {"at": timestamp_text(statuses.issued_at)}
     match statuses.get(claims.status_index):
         case Status.VALID if not statuses.stale(at):
             return Seal(SealState.VALID, claims, (Finding("verify.seal_status_of", "info", dated),))

@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from core.clock import timestamp_text
 from core.errors import ServiceError
 from core.formats.note import NoteKey, verify_proof
 from core.formats.qr_seal import SealState
@@ -114,7 +115,7 @@ def _compare(copy: CopyFacts, digest: bytes, signatures: tuple[SignatureReport, 
     if any(s.realm not in {None, copy.realm.value} for s in signatures):
         found.append(Finding("verify.mixed_realm", "error"))
     if copy.recalled is not None:
-        evidence = {"at": copy.recalled.at.isoformat(), "reason": copy.recalled.reason}
+        evidence = {"at": timestamp_text(copy.recalled.at), "reason": copy.recalled.reason}
         found.append(Finding("verify.recalled", "error", evidence | {"successor": copy.recalled.successor or "–"}))
     return found
 

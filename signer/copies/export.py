@@ -7,10 +7,11 @@ from pyhanko.pdf_utils import generic
 from pyhanko.pdf_utils.writer import PageObject, PdfFileWriter
 from pyhanko.sign.fields import SigFieldSpec, append_signature_field
 
+from core.clock import timestamp_text
 from core.directory.model import Agency
 from signer.copies.register import Book, Entry
 from signer.copies.typeface import Typeface, typeface
-from signer.copies.wording import Wording, timestamp_text
+from signer.copies.wording import Wording
 
 __all__ = ["BOOK", "as_csv", "as_pdf"]
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
+from core.clock import timestamp_text
 from core.db import Database
 from core.directory.model import Agency, Person, Role
 from core.directory.records import Directory
@@ -21,7 +22,7 @@ from signer.copies import pictures, qr
 from signer.copies.compose import CERTIFIER, SEAL, Marks, compose
 from signer.copies.model import CertifiedCopy
 from signer.copies.register import Register
-from signer.copies.wording import Wording, timestamp_text
+from signer.copies.wording import Wording
 from signer.credentials import Credential, Credentials
 from signer.formats import pades
 from signer.keystores.model import KeyPurpose

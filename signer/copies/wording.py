@@ -12,7 +12,7 @@ from core.clock import VIETNAM
 from core.errors import BadInput
 from core.values import Regime
 
-__all__ = ["Wording", "legal_date", "timestamp_text"]
+__all__ = ["Wording", "legal_date"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +71,3 @@ class Wording:
 def legal_date(at: dt.datetime) -> dt.date:
     """The date printed on papers: Vietnam's."""
     return at.astimezone(VIETNAM).date()
-
-
-def timestamp_text(at: dt.datetime) -> str:
-    """``21/11/2026 09:15:30 +07:00`` (Decree 30/2020, Appendix I)."""
-    return at.astimezone(VIETNAM).strftime("%d/%m/%Y %H:%M:%S +07:00")

@@ -86,6 +86,9 @@ async def test_offline_the_lists_decide(service, tmp_path):
     lists = await published(service)
     report = await checker(service, lists, online=False).check(picture(done["qr"]))
     assert report.seal["state"] == "valid"
+    assert report.seal["claims"]["agency"] == "UBND xã Đường Lâm"
+    assert "TẬP HUẤN" in report.sentence("vi")
+    assert "+07:00" in " ".join(f.text() for f in report.findings)
     without = await checker(service, None, online=False).check(picture(done["qr"]))
     assert (without.verdict, without.seal["state"]) == (Verdict.UNDETERMINED, "undetermined")
     keys_only = replace(lists, statuses={})

@@ -16,6 +16,7 @@ from pyhanko.sign.validation.pdf_embedded import EmbeddedPdfSignature
 from pyhanko.sign.validation.status import SignatureCoverageLevel
 
 from core import pdf_hex  # noqa: F401  (puts its reader in place)
+from core.clock import timestamp_text
 from core.limits import LIMITS
 from verification.engine.cms import CmsFault, Signed, open_cms, open_token
 from verification.engine.paths import Path, Revocation, find_path, revocation_of
@@ -196,10 +197,10 @@ def _judge_certificate(  # noqa: PLR0911 - one return a sub-indication
         work.find("verify.no_trusted_path", field=field)
         return SubIndication.NO_CERTIFICATE_CHAIN_FOUND
     if moment > certificate.not_valid_after_utc:
-        work.find("verify.certificate_expired", field=field, at=moment.isoformat())
+        work.find("verify.certificate_expired", field=field, at=timestamp_text(moment))
         return SubIndication.EXPIRED
     if moment < certificate.not_valid_before_utc:
-        work.find("verify.certificate_not_yet_valid", field=field, at=moment.isoformat())
+        work.find("verify.certificate_not_yet_valid", field=field, at=timestamp_text(moment))
         return SubIndication.NOT_YET_VALID
     try:
         usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from core.clock import timestamp_text
 from verification.policy import TrustAnchor
 
 __all__ = ["Path", "Revocation", "find_path", "revocation_of"]
@@ -104,7 +105,7 @@ def revocation_of(
 def _judge(revoked_at: dt.datetime | None, proven: dt.datetime) -> tuple[str, str]:
     if revoked_at is None:
         return _GOOD, ""
-    return (_REVOKED if revoked_at <= proven else _GOOD), revoked_at.isoformat()
+    return (_REVOKED if revoked_at <= proven else _GOOD), timestamp_text(revoked_at)
 
 
 def _by_ocsp(

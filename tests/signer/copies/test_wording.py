@@ -4,9 +4,10 @@ import datetime as dt
 
 import pytest
 
+from core.clock import timestamp_text
 from core.errors import BadInput
 from core.values import Regime
-from signer.copies.wording import Wording, legal_date, timestamp_text
+from signer.copies.wording import Wording, legal_date
 
 EVENING = dt.datetime(2026, 11, 30, 18, 5, 9, tzinfo=dt.UTC)
 
