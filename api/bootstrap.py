@@ -48,6 +48,7 @@ from signer.copies.closing import BookDesk
 from signer.copies.desk import CopyDesk
 from signer.copies.facts import RegisterFacts
 from signer.copies.pages import Printer
+from signer.copies.pictures import Pictures
 from signer.copies.publication import Publisher
 from signer.copies.register import Register
 from signer.credentials import Credential, Credentials, OpenKey
@@ -324,8 +325,9 @@ async def _signer(
         async with db.write() as uow:
             await redeem.approve(uow, clock, RP, tx, passkey.answer(challenge, RP))
 
+    pictures = Pictures(db, clock, documents, sandbox)
     copies = CopyDesk(
-        signing=desk, directory=parts.directory, register=parts.register,
+        signing=desk, pictures=pictures, directory=parts.directory, register=parts.register,
         printer=Printer(db=db, directory=parts.directory, register=parts.register, credentials=parts.credentials,
                         documents=documents, open_key=open_key, sandbox=sandbox, host=settings.host,
                         system=settings.system_name),
@@ -333,7 +335,7 @@ async def _signer(
     )  # fmt: skip
     return SignerParts(
         store=keys, copies=copies,
-        books=BookDesk(signing=desk, directory=parts.directory, register=parts.register, checks=evidence,
+        books=BookDesk(signing=desk, pictures=pictures, directory=parts.directory, register=parts.register, checks=evidence,
                        approver=copies.approver, client=copies.client),
         enrolment=_enrolment(settings, realm, clock, db, parts, keys, open_key),
         publisher=Publisher(db=db, clock=clock, directory=parts.directory, credentials=parts.credentials,

@@ -46,6 +46,7 @@ copy_table = sa.Table(
     sa.Column("clerk_id", sa.String(26), sa.ForeignKey("person.id"), nullable=False),
     sa.Column("composed", sa.String(64)),
     sa.Column("printed_at", UtcDateTime),
+    sa.Column("access_sha256", sa.LargeBinary),
     sa.Column("qr", sa.Text),
     sa.Column("certifier_order", sa.String(26), sa.ForeignKey("signing_order.id")),
     sa.Column("seal_order", sa.String(26), sa.ForeignKey("signing_order.id")),

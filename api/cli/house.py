@@ -1,12 +1,13 @@
 """``dauso init``, ``doctor``, ``agency``, ``person``."""
 
 import datetime as dt
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from api import bootstrap
-from api.cli.show import out, print_json, run, settings_of
+from api.cli.show import out, print_json, read_file, read_wording, run, settings_of
 from api.roles import ProcessRole
 from core.directory.model import Role
 from core.values import Realm, Regime
@@ -56,13 +57,15 @@ def add_agency(
     code: Annotated[str, typer.Option(help="Mã định danh, ví dụ H55.242")],
     name: Annotated[str, typer.Option(help="Tên cơ quan")],
     parent: Annotated[str, typer.Option(help="Chủ quản hệ thống, ví dụ UBND tỉnh …")],
+    wording: Annotated[Path | None, typer.Option(help="JSON: câu chữ và vị trí / texts and positions")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Thêm cơ quan, khóa dấu, khóa mã QR và sổ năm nay / add an agency with its keys and this year's book."""
 
     async def work() -> None:
         async with bootstrap.open_service(settings_of(context), ProcessRole.SIGNER) as service:
-            agency = await service.enrolment.agency(code=code, name=name, parent=parent)
+            words = read_wording(wording)
+            agency = await service.enrolment.agency(code=code, name=name, parent=parent, wording=words)
         value = {"id": agency.id, "code": agency.code, "name": agency.name}
         print_json(value) if as_json else out.print(f"{agency.code}  {agency.name}", markup=False)
 
@@ -81,6 +84,12 @@ def list_agencies(context: typer.Context, as_json: AsJson = False) -> None:
                     print_json(value) if as_json else out.print(f"{agency.code}  {agency.name}", markup=False)
 
     run(work, as_json)
+
+
+@agency_app.command("picture")
+def agency_picture(context: typer.Context, code: str, file: Path, as_json: AsJson = False) -> None:
+    """Ảnh dấu (PNG nền trong) / the seal's picture, a PNG with a clear ground; never shown in realm training."""
+    _picture(context, code, None, file, as_json)
 
 
 @agency_app.command("rekey")
@@ -118,6 +127,29 @@ def add_person(
             )  # fmt: skip
         print_json({"id": person.id, "name": name, "role": role}) if as_json else out.print(
             f"{person.id}  {name}  {role}", markup=False
+        )
+
+    run(work, as_json)
+
+
+@person_app.command("picture")
+def person_picture(context: typer.Context, person: str, file: Path, as_json: AsJson = False) -> None:
+    """Ảnh chữ ký tay (PNG nền trong) / the hand signature's picture; never shown in realm training."""
+    _picture(context, None, person, file, as_json)
+
+
+def _picture(context: typer.Context, code: str | None, person: str | None, file: Path, as_json: bool) -> None:
+    async def work() -> None:
+        png = read_file(file)
+        async with bootstrap.open_service(settings_of(context), ProcessRole.SIGNER) as service:
+            async with service.db.read() as uow:
+                owner = (
+                    (await service.directory.agency(uow, code)).id if code is not None
+                    else (await service.directory.person(uow, person or "")).id
+                )  # fmt: skip
+            await service.copies.pictures.set(owner, png)
+        print_json({"owner": owner, "file": str(file)}) if as_json else out.print(
+            f"{owner} · {file.name}", markup=False
         )
 
     run(work, as_json)

@@ -4,16 +4,17 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from core.errors import ServiceError
+from core.errors import BadInput, ServiceError
 from core.settings import Settings
 
-__all__ = ["err", "fail", "out", "print_json", "progress", "run", "settings_of"]
+__all__ = ["err", "fail", "out", "print_json", "progress", "read_file", "read_wording", "run", "settings_of"]
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -54,3 +55,24 @@ def settings_of(context: typer.Context) -> Settings:
     found = context.find_object(Settings)
     assert found is not None
     return found
+
+
+def read_file(path: Path) -> bytes:
+    """A file named on the command line. Raises ``cli.no_such_file``."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInput("cli.no_such_file", file=str(path)) from error
+
+
+def read_wording(path: Path | None) -> dict[str, Any] | None:
+    """An agency's texts and positions. Raises ``wording.unreadable``."""
+    if path is None:
+        return None
+    try:
+        value = json.loads(read_file(path))
+    except ValueError as error:
+        raise BadInput("wording.unreadable", file=str(path)) from error
+    if not isinstance(value, dict):
+        raise BadInput("wording.unreadable", file=str(path))
+    return value

@@ -12,12 +12,13 @@ from core.directory.model import Agency, Role
 from core.directory.records import Directory
 from core.errors import Refused
 from core.jobs import Note
-from core.values import Realm, Regime
+from core.values import Regime
 from signer.activation import redeem
 from signer.asking import Approver, ensure_approved, open_question
 from signer.ceremony import SigningDesk, SigningOrder, profile_of, sign
-from signer.copies import export, pictures
+from signer.copies import export
 from signer.copies.desk import SelfCheck
+from signer.copies.pictures import Pictures
 from signer.copies.register import Book, Register, book_table
 from signer.copies.wording import Wording
 from signer.credentials import Credential
@@ -34,6 +35,7 @@ class BookDesk:
     signing: SigningDesk
     directory: Directory
     register: Register
+    pictures: Pictures
     checks: SelfCheck
     approver: Approver | None
     client: str
@@ -76,12 +78,12 @@ class BookDesk:
         async with desk.db.read() as uow:
             lines = await self.register.entries(uow, book.id)
             credential = await desk.credentials.of(uow, agency.id, KeyPurpose.SEAL)
+            clerk = await self.directory.person(uow, clerk_id)
         credential.require_valid(desk.clock.now())
-        training = agency.realm is Realm.TRAINING
         prepared = pades.prepare(
             export.as_pdf(agency, book, lines), field=export.BOOK, profile=profile_of(credential),
             signed_at=desk.clock.now(), signer_name=agency.name, reason="Khóa sổ chứng thực",
-            appearance=pictures.sample_seal(agency.name, 36) if training else None,
+            appearance=await self.pictures.of("seal", agency, clerk),
             timestamp_size=desk.timestamps.size,
         )  # fmt: skip
         document = await desk.documents.put(prepared.document)

@@ -27,6 +27,7 @@ from signer.copies import store
 from signer.copies.intake import Intake
 from signer.copies.model import CertifiedCopy, CopyRequest
 from signer.copies.pages import Printer
+from signer.copies.pictures import Pictures
 from signer.copies.register import Register
 from signer.copies.wording import Wording, legal_date
 from signer.credentials import Credential
@@ -55,6 +56,7 @@ class CopyDesk:
     directory: Directory
     register: Register
     printer: Printer
+    pictures: Pictures
     checks: SelfCheck
     approver: Approver | None
     client: str
@@ -142,6 +144,7 @@ class CopyDesk:
         moved = await self._prepare(
             copy, agency, role, printed.document, state,
             composed=composed, printed_at=printed.printed_at, qr=printed.url,
+            access_sha256=printed.access_sha256,
         )  # fmt: skip
         note("prepare")
         return moved
@@ -166,6 +169,7 @@ class CopyDesk:
             person=person,
             at=desk.clock.now(),
             timestamp_size=desk.timestamps.size,
+            picture=await self.pictures.of(role, agency, person),
         )
         name = await desk.documents.put(prepared.document)
         async with desk.db.write() as uow:

@@ -71,6 +71,8 @@ class CertifiedCopy:
     clerk_id: str
     composed: str | None
     printed_at: dt.datetime | None
+    access_sha256: bytes | None
+    """Digest of the ten bytes behind the access code on the paper; the code itself is printed and forgotten."""
     qr: str | None
     certifier_order: str | None
     seal_order: str | None

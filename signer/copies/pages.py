@@ -4,7 +4,6 @@ import datetime as dt
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 from core.clock import timestamp_text
 from core.db import Database
@@ -13,12 +12,13 @@ from core.directory.records import Directory
 from core.errors import Broken, Refused
 from core.formats import qr_seal, typed_code
 from core.formats.cms import CmsProfile
+from core.ids import random_bytes
 from core.limits import LIMITS
 from core.objects import Documents
 from core.sandbox import Sandbox
 from core.signing import SigningKey
 from core.values import Digest, Realm, Regime
-from signer.copies import pictures, qr
+from signer.copies import qr
 from signer.copies.compose import CERTIFIER, SEAL, Marks, compose
 from signer.copies.model import CertifiedCopy
 from signer.copies.register import Register
@@ -41,6 +41,8 @@ class Printed:
     document: bytes
     printed_at: dt.datetime
     url: str
+    access_sha256: bytes | None
+    """Of the access code that stands on the page, if the agency prints one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,8 @@ class Printer:
         kid = Digest.of(qr_key.key.spki).value[:4]
         url = qr_seal.url(self.host, await qr_seal.seal(claims, self.open_key(qr_key, copy.id), kid))
         code = typed_code.write(copy.seal_id)
+        access = random_bytes(10) if wording.access_code else None
+        access_lines = () if access is None else (wording.access_line.format(code=typed_code.write(access)),)
         number, volume = wording.number_text(entry.number), wording.book_text(book.volume, book.year, book.kind)
         marks = Marks(
             regime=copy.regime,
@@ -89,7 +93,7 @@ class Printer:
             ) if copy.regime is Regime.CERTIFIED_COPY else (wording.title(copy.regime), agency.name, timestamp_text(at)),
             capacity=capacity, certifier=certifier, qr=qr.vector_path(qr.matrix(url), 35 * MM),
             qr_lines=(
-                wording.check_at.format(host=self.host), wording.code_line.format(code=code),
+                wording.check_at.format(host=self.host), wording.code_line.format(code=code), *access_lines,
                 wording.system_line.format(system=self.system, parent=agency.parent), wording.trust_line,
             ),
             footer=wording.footer.replace("{code}", code),
@@ -101,41 +105,20 @@ class Printer:
         found, _ = await self.sandbox.run(codes.on_pages, composed.document, place)
         if found["texts"] != [url]:
             raise Broken("copy.qr_unreadable")
-        return Printed(document=composed.document, printed_at=at, url=url)
+        digest = None if access is None else Digest.of(access).value
+        return Printed(document=composed.document, printed_at=at, url=url, access_sha256=digest)
 
     def prepare(
-        self,
-        document: bytes,
-        *,
-        role: str,
-        profile: CmsProfile,
-        agency: Agency,
-        person: Person,
-        at: dt.datetime,
-        timestamp_size: int,
-    ) -> pades.PreparedSignature:
+        self, document: bytes, *, role: str, profile: CmsProfile, agency: Agency, person: Person, at: dt.datetime,
+        timestamp_size: int, picture: pades.Appearance | None,
+    ) -> pades.PreparedSignature:  # fmt: skip
         """The signature made ready in its field, with its picture; the first one certifies (DocMDP 2)."""
-        wording = Wording.of(agency.wording)
-        picture = _signature(person.name) if role == "certifier" else _seal(agency.name, wording.seal_diameter_mm)
-        training = agency.realm is Realm.TRAINING
         return pades.prepare(
             document, field=_FIELDS[role], profile=profile, signed_at=at,
             signer_name=person.name if role == "certifier" else agency.name,
             reason="Chứng thực bản sao đúng với bản chính" if role == "certifier" else "Dấu cơ quan",
-            docmdp=2 if role == "certifier" else None,
-            appearance=picture if training and (role == "certifier" or wording.show_seal) else None,
-            timestamp_size=timestamp_size,
+            docmdp=2 if role == "certifier" else None, appearance=picture, timestamp_size=timestamp_size,
         )  # fmt: skip
-
-
-@cache
-def _signature(name: str) -> pades.Appearance:
-    return pictures.sample_signature(name)
-
-
-@cache
-def _seal(agency: str, diameter_mm: float) -> pades.Appearance:
-    return pictures.sample_seal(agency, diameter_mm)
 
 
 def _initials(name: str) -> str:

@@ -1,18 +1,40 @@
-"""Pictures of hand signature and seal for the training realm, drawn at run time; an agency's own come as PNG later."""
+"""Pictures of hand signatures and seals: an owner's own PNG, or in realm training one drawn at run time.
+
+Training papers never carry a real seal: there the drawn one, with TẬP HUẤN in its middle, is the only one.
+"""
 
 import io
 import math
 from functools import cache
 from importlib.resources import files
 from itertools import pairwise
+from typing import Any
 
+import sqlalchemy as sa
 from PIL import Image, ImageDraw, ImageFont
 
+from core.clock import Clock
+from core.db import Database, UtcDateTime, metadata, row_by
+from core.directory.model import Agency, Person
+from core.errors import BadInput
+from core.objects import Documents
+from core.sandbox import Sandbox
+from core.values import Realm
+from signer.copies.wording import Wording
 from signer.formats.pades import Appearance
 
-__all__ = ["sample_seal", "sample_signature"]
+__all__ = ["Pictures", "picture_table", "read_png", "sample_seal", "sample_signature"]
 
 _DPMM = 12
+_MOST_PIXELS = 4_000_000
+picture_table = sa.Table(
+    "picture",
+    metadata,
+    sa.Column("owner", sa.String(26), primary_key=True),
+    sa.Column("document", sa.String(64), nullable=False),
+    sa.Column("set_at", UtcDateTime, nullable=False),
+)
+"""The newest PNG of a person's hand signature or an agency's seal, by its owner's id."""
 
 
 @cache
@@ -84,3 +106,67 @@ def _around(image: Image.Image, text: str, radius: float, size: int, colour: tup
         x, y = middle + radius * math.cos(angle), middle + radius * math.sin(angle)
         image.alpha_composite(turned, (int(x - size), int(y - size)))
         angle += advance / radius / 2
+
+
+def read_png(payload: bytes, arguments: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    """In the sandbox: size, whether there is an alpha channel, and the samples (RGB, then alpha).
+
+    Raises ``copy.bad_picture``.
+    """
+    del arguments
+    try:
+        with Image.open(io.BytesIO(payload), formats=("PNG",)) as image:
+            if image.width * image.height > _MOST_PIXELS or min(image.size) < 16:
+                raise BadInput("copy.bad_picture")
+            whole = image.convert("RGBA")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise BadInput("copy.bad_picture") from None
+    alpha = whole.getchannel("A")
+    clear = alpha.getextrema() == (255, 255)
+    samples = whole.convert("RGB").tobytes() + (b"" if clear else alpha.tobytes())
+    return {"width": whole.width, "height": whole.height, "alpha": not clear}, samples
+
+
+class Pictures:
+    """What a signature looks like, by its owner."""
+
+    def __init__(self, db: Database, clock: Clock, documents: Documents, sandbox: Sandbox) -> None:
+        self._db, self._clock, self._documents, self._sandbox = db, clock, documents, sandbox
+        self._made: dict[object, Appearance] = {}
+
+    async def set(self, owner: str, png: bytes) -> None:
+        """From now on. Raises ``copy.bad_picture``; what was signed before keeps its own."""
+        await self._sandbox.run(read_png, png, {})
+        name = await self._documents.put(png)
+        async with self._db.write() as uow:
+            t = picture_table.c
+            values = {"owner": owner, "document": name, "set_at": self._clock.now()}
+            await uow.execute(picture_table.delete().where(t.owner == owner))
+            await uow.execute(picture_table.insert(), values)
+
+    async def of(self, role: str, agency: Agency, person: Person) -> Appearance | None:
+        """For a certifier's signature or the agency's seal; None where nothing is to be shown."""
+        wording = Wording.of(agency.wording)
+        if role == "seal" and not wording.show_seal:
+            return None
+        if agency.realm is Realm.TRAINING:
+            key: object = person.name if role == "certifier" else (agency.name, wording.seal_diameter_mm)
+            if key not in self._made:
+                self._made[key] = (
+                    sample_signature(person.name) if role == "certifier"
+                    else sample_seal(agency.name, wording.seal_diameter_mm)
+                )  # fmt: skip
+            return self._made[key]
+        async with self._db.read() as uow:
+            owner = person.id if role == "certifier" else agency.id
+            row = (await uow.execute(row_by(picture_table.c.owner), {"value": owner})).first()
+        if row is None:
+            return None
+        if row.document not in self._made:
+            found, samples = await self._sandbox.run(read_png, await self._documents.get(row.document), {})
+            size = found["width"] * found["height"] * 3
+            self._made[row.document] = Appearance.of(
+                width_px=found["width"], height_px=found["height"], rgb=samples[:size],
+                alpha=samples[size:] if found["alpha"] else None,
+            )  # fmt: skip
+        return self._made[row.document]

@@ -29,6 +29,9 @@ class Wording:
     so_hoa_title: str = "BẢN SỐ HÓA"
     check_at: str = "Kiểm tra tại: {host}"
     code_line: str = "Mã tra cứu: {code}"
+    access_code: bool = False
+    """Print a second code, never in the QR code, that opens more than the public answer."""
+    access_line: str = "Mã truy cập: {code}"
     system_line: str = "Bản điện tử được chuyển đổi từ văn bản giấy; lưu tại Hệ thống {system}, chủ quản: {parent}."
     trust_line: str = "Chỉ tin kết quả trên tên miền ở trên."
     footer: str = "trang {page}/{pages} · {code}"
@@ -39,11 +42,15 @@ class Wording:
 
     @classmethod
     def of(cls, overrides: dict[str, Any]) -> "Wording":
-        """Defaults with an agency's overrides. Raises ``wording.unknown``."""
+        """Defaults with an agency's overrides. Raises ``wording.unknown``, ``wording.wrong_type``."""
         known = {field.name for field in fields(cls)}
         unknown = set(overrides) - known
         if unknown:
             raise BadInput("wording.unknown", names=", ".join(sorted(unknown)))
+        kinds = {field.name: type(field.default) for field in fields(cls)}
+        wrong = [k for k, v in overrides.items() if type(v) is not kinds[k] and (kinds[k], type(v)) != (float, int)]
+        if wrong:
+            raise BadInput("wording.wrong_type", names=", ".join(sorted(wrong)))
         return cls(**overrides)
 
     def number_text(self, number: int) -> str:

@@ -12,6 +12,7 @@ from api.certifying import certify_file
 from api.checking import Checker
 from api.roles import ProcessRole
 from core.clock import SystemClock
+from core.directory.model import Role
 from core.errors import BadInput, Broken, NotFound, Refused, ServiceError
 from core.values import Realm, Regime
 from signer.copies import store
@@ -231,3 +232,51 @@ async def test_copies_made_at_the_same_time_get_gap_free_numbers(tmp_path, datab
         )
         assert not [d for d in done if isinstance(d, ServiceError)], done
     assert sorted(int(d["number"].split("/")[0]) for d in done) == [1, 2, 3, 4, 5]
+
+
+async def test_an_access_code_stands_on_the_paper_and_never_in_the_qr_code(tmp_path):
+    import re
+
+    from core.formats import typed_code
+    from core.values import Digest
+
+    settings = await town.build(tmp_path / "home")
+    async with bootstrap.open_service(settings, ProcessRole.SIGNER) as service:
+        agency = await service.enrolment.agency(
+            code="H2", name="UBND xã Hai", parent="UBND tỉnh", wording={"access_code": True}
+        )
+        now = service.clock.now()
+        for name, role in (("Lê Thị Hữu", "certifier"), ("Đỗ Văn Thư", "clerk")):
+            await service.enrolment.person(
+                agency=agency.code, name=name, role=Role(role), number="1", capacity="CHỦ TỊCH", dated=now,
+                valid_to=None, scope=frozenset(Regime),
+            )  # fmt: skip
+        done = await certify_file(service, [town.scan()], "x", town.request(agency="H2"), tmp_path)
+        async with service.db.read() as uow:
+            (copy,) = await store.all_copies(uow)
+    text = subprocess.run(["pdftotext", done["file"], "-"], capture_output=True, text=True, check=True).stdout
+    code = re.search(r"Mã truy cập: (\S+)", text)[1]
+    assert code != done["code"]
+    assert copy.access_sha256 == Digest.of(typed_code.read(code)).value
+    assert code not in done["qr"]
+    assert (await judge(settings, Path(done["file"]).read_bytes())).verdict is Verdict.GENUINE
+
+
+async def test_a_copy_in_production_carries_the_agencys_own_pictures(tmp_path):
+    import io
+
+    from PIL import Image
+
+    settings = await town.build(tmp_path / "home", realm=Realm.PRODUCTION)
+    async with bootstrap.open_service(settings, ProcessRole.SIGNER) as service:
+        out = io.BytesIO()
+        Image.new("RGBA", (333, 111), (0, 0, 160, 200)).save(out, "PNG")
+        async with service.db.read() as uow:
+            ((certifier, _), *_) = await service.directory.people(uow)
+        await service.copies.pictures.set(certifier.id, out.getvalue())
+        with pytest.raises(Refused, match=r"copy\.awaiting_certifier"):
+            await certify_file(service, [town.scan()], "x", town.request(), tmp_path)
+        async with service.db.read() as uow:
+            (copy,) = await store.all_copies(uow)
+            order = await service.copies.signing.order(uow, copy.certifier_order)
+        assert b"/Width 333" in await service.documents.get(order.document)
