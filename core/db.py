@@ -85,13 +85,15 @@ def set_pragmas(connection: Any, _record: Any) -> None:
     cursor.close()
 
 
-def append_only(table: sa.Table, *, may_change: tuple[str, ...] = (), from_null: bool = False) -> None:
+def append_only(
+    table: sa.Table, *, may_change: tuple[str, ...] = (), from_null: bool = False, final: tuple[str, ...] = ()
+) -> None:
     """Forbid DELETE, and UPDATE of any column not in ``may_change``, by trigger on both databases.
 
-    With ``from_null`` the named columns may only go from NULL to a value. Attached to ``after_create`` and repeated by
-    the migration through ``core.db.triggers``.
+    With ``from_null`` the named columns may only go from NULL to a value; a row whose ``state`` is one of ``final``
+    changes no more. Attached to ``after_create``; the migrations hold the same text (a test compares).
     """
-    table.info["append_only"] = (may_change, from_null)
+    table.info["append_only"] = (may_change, from_null, final)
     for dialect in ("sqlite", "postgresql"):
         for ddl in triggers(table, dialect):
             event.listen(table, "after_create", sa.DDL(ddl.replace("%", "%%")).execute_if(dialect=dialect))
@@ -99,7 +101,7 @@ def append_only(table: sa.Table, *, may_change: tuple[str, ...] = (), from_null:
 
 def triggers(table: sa.Table, dialect: str) -> list[str]:
     """The DDL of ``append_only`` for ``dialect``."""
-    may_change, from_null = table.info["append_only"]
+    may_change, from_null, final = table.info["append_only"]
     name = table.name
     fixed = [c for c in table.columns if c.name not in may_change]
     differs = "IS NOT" if dialect == "sqlite" else "IS DISTINCT FROM"
@@ -108,6 +110,8 @@ def triggers(table: sa.Table, dialect: str) -> list[str]:
     broken = [f"OLD.{c}{cast[c]} {differs} NEW.{c}{cast[c]}" for c in cast]
     if from_null:
         broken += [f"OLD.{c} IS NOT NULL" for c in may_change]
+    if final:
+        broken.append(f"OLD.state IN ({', '.join(map(repr, final))})")
     when = " OR ".join(broken)
     if dialect == "sqlite":
         return [

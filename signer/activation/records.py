@@ -36,5 +36,5 @@ activation_table = sa.Table(
     sa.Column("spent_at", UtcDateTime),
     sa.CheckConstraint("state in ('open', 'approved', 'spent', 'refused')", name="state"),
 )
-append_only(activation_table, may_change=("state", "evidence", "approved_at", "spent_at"))
+append_only(activation_table, may_change=("state", "evidence", "approved_at", "spent_at"), final=("spent", "refused"))
 """``open → approved → spent``, ``open → refused``; the record never changes."""

@@ -65,7 +65,7 @@ entry_table = sa.Table(
     sa.UniqueConstraint("agency_id", "kind", "year", "number"),
     sa.CheckConstraint("state in ('reserved', 'issued', 'voided')", name="state"),
 )
-append_only(entry_table, may_change=("state", "settled_at", "reason"))
+append_only(entry_table, may_change=("state", "settled_at", "reason"), final=("issued", "voided"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

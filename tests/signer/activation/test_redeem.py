@@ -233,3 +233,33 @@ async def test_what_is_no_evidence_is_malformed(hand, bend):
     evidence = await hand.spend(opened.tx)
     with pytest.raises(BadInput, match=r"activation\.malformed"):
         redeem.verify_evidence({**evidence, **bend})
+
+
+async def test_a_spent_approval_cannot_be_made_approved_again_even_in_the_database(db, clock):
+    from sqlalchemy.exc import DBAPIError
+
+    from signer.activation.records import activation_table
+
+    table = activation_table
+    row = {"tx": "t" * 26, "realm": "training", "person_id": "p" * 26, "record": b"r", "created_at": clock.now(),
+           "expires_at": clock.now(), "state": "spent"}  # fmt: skip
+    async with db.write() as uow:
+        await _person(uow, clock)
+        await uow.execute(table.insert(), row)
+    with pytest.raises(DBAPIError):
+        async with db.write() as uow:
+            await uow.execute(table.update().where(table.c.tx == row["tx"]).values(state="approved"))
+
+
+async def _person(uow, clock):
+    from core.directory.records import agency_table, person_table
+
+    await uow.execute(
+        agency_table.insert(),
+        {"id": "g" * 26, "realm": "training", "code": "ZZ", "name": "n", "parent": "p", "valid_from": clock.now(),
+         "wording": {}},
+    )  # fmt: skip
+    await uow.execute(
+        person_table.insert(),
+        {"id": "p" * 26, "realm": "training", "agency_id": "g" * 26, "name": "n", "created_at": clock.now()},
+    )  # fmt: skip
