@@ -30,7 +30,7 @@ from core.certificates import Certificate
 from core.clock import Clock, SystemClock
 from core.db import Database
 from core.directory.records import Directory
-from core.errors import Broken, NotFound, Refused
+from core.errors import Broken, NotFound, Refused, ServiceError
 from core.formats.note import NoteKey
 from core.jobs import Jobs, Note
 from core.limits import LIMITS
@@ -393,9 +393,17 @@ async def examine(settings: Settings) -> list[tuple[str, bool, str]]:
         ]
     if not is_home(settings.home):
         return [*rows, ("home", False, f"no home at {settings.home}")]
-    async with open_service(settings, ProcessRole.SIGNER) as service:
+    async with open_service(settings, ProcessRole.WEB) as service:  # looks on; takes no job and touches no key
         rows.append(("home", True, f"{settings.home} · realm {service.realm}"))
         rows.append(("database", True, "sqlite" if service.db.is_sqlite else "postgresql"))
         rows.append(("log", True, f"{await service.log.size()} leaves"))
-        rows.append(("key store", True, "software: not for production / không dùng cho vận hành thật"))
+        rows.append(_keys(settings))
     return rows
+
+
+def _keys(settings: Settings) -> tuple[str, bool, str]:
+    try:
+        _store(settings)
+    except ServiceError as error:
+        return "key store", False, error.say("en")
+    return "key store", True, "software: not for production / không dùng cho vận hành thật"

@@ -30,6 +30,9 @@ async def issue(
     await _prove_possession(key)
     if issuer is not None and clock.now() >= issuer.certificate.not_after:
         raise Refused("ca.issuer_expired")
+    if issuer is not None and not issuer.certificate.is_ca:
+        raise Refused("ca.issuer_is_no_ca", issuer=issuer.certificate.subject)
+    subject.encode(realm)  # a name that no certificate may carry is refused before a serial is taken
 
     # 2 persist the serial: a crash from here on leaves an order that can be explained, never an unknown certificate
     serial = new_serial()

@@ -100,6 +100,16 @@ class Certificate:
         """Aware UTC."""
         return self.parsed.not_valid_after_utc
 
+    @property
+    def is_ca(self) -> bool:
+        """Basic constraints say so, and the key may sign certificates."""
+        try:
+            basic = self.parsed.extensions.get_extension_for_class(x509.BasicConstraints).value
+            usage = self.parsed.extensions.get_extension_for_class(x509.KeyUsage).value
+        except x509.ExtensionNotFound:
+            return False
+        return basic.ca and usage.key_cert_sign
+
     def verify(self, signature: bytes, data: bytes, algorithm: SignatureAlgorithm) -> None:
         """Raise ``InvalidSignature`` unless ``signature`` over ``data`` was made by this certificate's key."""
         verify_signature(self.parsed.public_key(), signature, data, algorithm)

@@ -80,7 +80,13 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database of each kind."""
     if request.param == "sqlite":
         return f"sqlite+aiosqlite:///{tmp_path / 'dauso.db'}"
-    return request.getfixturevalue("postgres")("t" + uuid.uuid4().hex[:12])
+    return request.getfixturevalue("postgres_url")
+
+
+@pytest.fixture
+def postgres_url(postgres) -> str:
+    """An empty PostgreSQL database."""
+    return postgres("t" + uuid.uuid4().hex[:12])
 
 
 @pytest.fixture

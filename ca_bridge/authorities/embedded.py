@@ -8,6 +8,7 @@ from asn1crypto import x509 as asn1
 
 from core.certificates import Certificate
 from core.clock import Clock
+from core.errors import BadInput
 from core.formats import der
 from core.formats.cms import signature_algorithm_id
 from core.ids import random_bytes
@@ -27,6 +28,8 @@ _EKU = {
     "official": "1.3.6.1.5.5.7.3.36",
     "seal": "1.3.6.1.5.5.7.3.36",
 }
+_MOST_NAME = 64
+"""ub-common-name and ub-organization-name (RFC 5280, appendix A)."""
 _YEARS = {"root": 20, "issuing": 10, "official": 2, "seal": 3, "tsa": 5, "ocsp": 1, "lists": 3}
 Profile = str
 """``root``, ``issuing``, ``official``, ``seal``, ``tsa``, ``ocsp`` or ``lists`` (public lists)."""
@@ -40,8 +43,11 @@ class Subject:
     organisation: str
 
     def encode(self, realm: Realm) -> bytes:
-        """DER Name; training names carry the realm in O."""
+        """DER Name; training names carry the realm in O. Raises ``ca.bad_name``."""
         mark = " (TẬP HUẤN - TRAINING)" if realm is Realm.TRAINING else ""
+        for part in (self.common_name, self.organisation + mark):
+            if not part.strip() or len(part) > _MOST_NAME:
+                raise BadInput("ca.bad_name", name=part[:80], most=_MOST_NAME)
         parts = (("2.5.4.6", der.tlv(19, b"VN")), ("2.5.4.10", der.utf8(self.organisation + mark)),
                  ("2.5.4.3", der.utf8(self.common_name)))  # fmt: skip
         return der.sequence(*(der.set_of(der.sequence(der.oid(o), value)) for o, value in parts))

@@ -29,6 +29,7 @@ from signer.copies.model import CertifiedCopy, CopyRequest
 from signer.copies.pages import Printer
 from signer.copies.pictures import Pictures
 from signer.copies.register import Register
+from signer.copies.typeface import typeface
 from signer.copies.wording import Wording, legal_date
 from signer.credentials import Credential
 from signer.formats import pades
@@ -73,6 +74,7 @@ class CopyDesk:
             agency = await self.directory.agency(uow, request.agency_id)
             agency.require_active(clock.now())
             await self._require_people(uow, agency, request.regime, request.certifier_id, request.clerk_id)
+            await self._require_printable(uow, agency, request)
             kind = Wording.of(agency.wording).book_kind
             return await self._number(
                 uow, agency, kind, {**request.columns(), "pages": intake.pages}, regime=request.regime, facts=facts,
@@ -110,6 +112,16 @@ class CopyDesk:
                 raise Refused("copy.same_person")
             await self.directory.authorisation(uow, certifier_id, agency.id, Role.CERTIFIER, regime)
         await self.directory.authorisation(uow, clerk_id, agency.id, Role.CLERK, regime)
+
+    async def _require_printable(self, uow: UnitOfWork, agency: Agency, request: CopyRequest) -> None:
+        """Every name that will stand on the page, before a number is taken. Raises ``compose.glyph_missing``."""
+        names = [agency.name, agency.parent]
+        if request.regime is Regime.CERTIFIED_COPY and request.certifier_id is not None:
+            person = await self.directory.person(uow, request.certifier_id)
+            right = await self.directory.authorisation(uow, person.id, agency.id, Role.CERTIFIER, request.regime)
+            names += [person.name, right.capacity]
+        for name in names:
+            typeface().require(name)
 
     # ------------------------------------------------------------------------------------------------- advance
     async def advance(self, copy_id: str, note: Note) -> CertifiedCopy:

@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import Any
 
 from fontTools import subset
-from fontTools.ttLib import TTFont
+from fontTools.ttLib import TTFont, TTLibError
 from pyhanko.pdf_utils import generic
 from pyhanko.pdf_utils.generic import pdf_name as name
 
@@ -45,7 +45,10 @@ class Typeface:
     def __init__(self, data: bytes) -> None:
         """``data``: a TrueType file that has all Vietnamese letters. Raises ``compose.glyph_missing``."""
         options = subset.Options(hinting=False, layout_features=[], notdef_outline=True, name_IDs=[6])
-        font = TTFont(io.BytesIO(data))
+        try:
+            font = TTFont(io.BytesIO(data))
+        except TTLibError as error:
+            raise BadInput("compose.bad_font") from error
         worker = subset.Subsetter(options)
         worker.populate(text=_LETTERS)
         worker.subset(font)
@@ -68,6 +71,10 @@ class Typeface:
             return [self._glyphs[c] for c in unicodedata.normalize("NFC", text)]
         except KeyError as error:
             raise BadInput("compose.glyph_missing", letters=str(error.args[0])) from error
+
+    def require(self, text: str) -> None:
+        """Every letter can be printed. Raises ``compose.glyph_missing``."""
+        self._ids(text)
 
     def encode(self, text: str, used: set[int]) -> bytes:
         """The hexadecimal string operand for ``Tj``; adds its glyphs to ``used``. Raises ``compose.glyph_missing``."""

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from ca_bridge.authorities.embedded import Issuer, Subject, build_crl
 from ca_bridge.issuance import issue
 from ca_bridge.records import certificate_table, revoke, revoked
-from core.errors import Broken, Refused
+from core.errors import BadInput, Broken, Refused
 from core.values import Realm, SignatureAlgorithm
 from signer.keystores.memory import raw_sign
 from tests.ca_bridge.makers import BASE_URL, P256, new_key
@@ -142,3 +142,19 @@ async def test_a_revoked_certificate_is_on_the_list_and_openssl_refuses_it(db, c
     code, text = openssl.verify(made, "-crl_check", "-CRLfile", "list.pem")
     assert code != 0 and "certificate revoked" in text
     assert openssl.verify(other, "-crl_check", "-CRLfile", "list.pem") == (0, "leaf.pem: OK\n")
+
+
+@pytest.mark.parametrize("name", ["", "  ", "x" * 65])
+async def test_a_name_no_certificate_may_carry_is_refused_before_a_serial_is_taken(db, clock, name):
+    with pytest.raises(BadInput, match=r"ca\.bad_name"):
+        await order(db, clock, await new_key("root"), "root", name=name)
+    assert await rows(db) == []
+
+
+async def test_a_persons_certificate_issues_nothing(db, clock):
+    root_key, key = await new_key("root"), await new_key("official")
+    root = Issuer(certificate=await order(db, clock, root_key, "root", name="Gốc"), key=root_key, slug="root")
+    person = await order(db, clock, key, issuer=root)
+    with pytest.raises(Refused, match=r"ca\.issuer_is_no_ca"):
+        await order(db, clock, await new_key("official"), issuer=Issuer(certificate=person, key=key, slug="x"))
+    assert len(await rows(db)) == 2

@@ -137,6 +137,22 @@ async def test_refusals_have_codes_and_leave_no_number_behind(tmp_path, database
     assert done["number"].startswith("1/ĐT")
 
 
+async def test_a_name_that_cannot_be_printed_is_refused_before_a_number_is_taken(tmp_path):
+    settings = await town.build(tmp_path / "home")
+    async with bootstrap.open_service(settings, ProcessRole.SIGNER) as service:
+        await service.enrolment.agency(code="H3", name="UBND xã 漢字", parent="UBND tỉnh")
+        now = service.clock.now()
+        for name, role in (("A B", Role.CERTIFIER), ("C D", Role.CLERK)):
+            await service.enrolment.person(
+                agency="H3", name=name, role=role, number="1", capacity="CHỦ TỊCH", dated=now, valid_to=None,
+                scope=frozenset(Regime),
+            )  # fmt: skip
+        with pytest.raises(BadInput, match=r"compose\.glyph_missing"):
+            await certify_file(service, [town.scan()], "x", town.request(agency="H3"), tmp_path)
+        async with service.db.read() as uow:
+            assert await store.all_copies(uow) == []
+
+
 async def test_the_agency_only_regimes_carry_one_signature_and_never_the_attestation(tmp_path):
     settings = await town.build(tmp_path / "home")
     async with bootstrap.open_service(settings, ProcessRole.SIGNER) as service:

@@ -2,6 +2,8 @@
 
 import datetime as dt
 import io
+import os
+import sys
 from pathlib import Path
 
 from PIL import Image, ImageDraw
@@ -19,6 +21,12 @@ def scan(text: str = "BAN CHINH") -> bytes:
     target = io.BytesIO()
     image.save(target, "JPEG", quality=60, dpi=(100, 100))
     return target.getvalue()
+
+
+def environment() -> dict[str, str]:
+    """For a child that runs ``dauso``: found on the path, importing this tree."""
+    root = str(Path(__file__).resolve().parents[2])
+    return {**os.environ, "PYTHONPATH": root, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
 
 def settings(home: Path, url: str = "") -> Settings:

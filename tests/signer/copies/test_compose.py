@@ -184,3 +184,10 @@ def test_qpdf_finds_nothing(tmp_path):
     file = tmp_path / "c.pdf"
     file.write_bytes(compose(scan([(210, 297), (85.6, 54)]), marks()).document)
     assert subprocess.run(["qpdf", "--check", file], capture_output=True, check=False).returncode == 0
+
+
+def test_bytes_that_are_no_typeface_are_refused_by_name():
+    from signer.copies.typeface import Typeface
+
+    with pytest.raises(BadInput, match=r"compose\.bad_font"):
+        Typeface(b"junk")
