@@ -3,6 +3,7 @@
 import datetime as dt
 import hashlib
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from asn1crypto import algos, tsp
@@ -52,6 +53,8 @@ class Signed:
     token: bytes | None
     ess: bool
     content: bytes
+    plain: bool
+    """Versions, digest list and algorithm identifiers have the one form DER leaves them; no signature covers these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,9 @@ class _Parts:
     algorithm: Tlv
     value: bytes
     unsigned: bytes
+    versions: tuple[bytes, bytes]
+    """Of SignedData and of SignerInfo, DER."""
+    digests: bytes
 
 
 def _cut(data: bytes, content_type: bytes) -> _Parts:
@@ -75,19 +81,20 @@ def _cut(data: bytes, content_type: bytes) -> _Parts:
         kind, explicit = der.children(der.one(_exact(data), 0x30).content)
         if kind.raw != _SIGNED_DATA:
             raise CmsFault("format", "not SignedData")
-        _version, _digests, encapsulated, *rest = der.children(der.one(explicit.content, 0x30).content)
+        version, digests, encapsulated, *rest = der.children(der.one(explicit.content, 0x30).content)
         signers = der.children(rest[-1].content)
         inner, *content = der.children(encapsulated.content)
         if inner.raw != content_type or len(signers) != 1 or rest[-1].tag != 0x31 or len(content) > 1:
             raise CmsFault("format", "not one signer, or another content type")
         carried = [c.raw for t in rest if t.tag == 0xA0 for c in der.children(t.content) if c.tag == 0x30]
-        _version, sid, digest, signed, algorithm, value, *unsigned = der.children(signers[0].content)
+        info_version, sid, digest, signed, algorithm, value, *unsigned = der.children(signers[0].content)
         if signed.tag != 0xA0 or value.tag != 4 or [u.tag for u in unsigned] not in ([], [0xA1]):
             raise CmsFault("format", "SignerInfo")
         return _Parts(
             content=der.one(content[0].content, 4).content if content else b"", certificates=carried, sid=sid,
             digest=digest, signed=signed, algorithm=algorithm, value=value.content,
-            unsigned=unsigned[0].content if unsigned else b"",
+            unsigned=unsigned[0].content if unsigned else b"", versions=(version.raw, info_version.raw),
+            digests=digests.raw,
         )  # fmt: skip
     except CmsFault:
         raise
@@ -115,7 +122,39 @@ def open_cms(data: bytes, covered: list[bytes] | None, content_type: bytes = _DA
     claimed = _time(_one(attributes, _SIGNING_TIME).raw) if _SIGNING_TIME in attributes else None
     unsigned = _attributes(parts.unsigned)
     token = _one(unsigned, _TOKEN).raw if _TOKEN in unsigned else None
-    return Signed(certificate, others, claimed, parts.value, token, ess, parts.content)
+    plain = _is_plain(parts, content_type, algorithm.name)
+    return Signed(certificate, others, claimed, parts.value, token, ess, parts.content, plain)
+
+
+def _is_plain(parts: _Parts, content_type: bytes, digest: str) -> bool:
+    """Whether what lies outside every signature is as RFC 5652 §5.1 and 5.3 and the algorithm's own RFC fix it."""
+    by_key = parts.sid.tag == 0x80
+    version = 3 if by_key or content_type != _DATA else 1
+    name = der.oid(algos.DigestAlgorithmId(digest).dotted)
+    return (
+        parts.versions == (der.integer(version), der.integer(3 if by_key else 1))
+        and parts.digest.raw in {der.sequence(name), der.sequence(name, der.null())}
+        and parts.digests == der.set_of(parts.digest.raw)
+        and parts.algorithm.raw in _signature_ids(digest)
+    )
+
+
+@cache
+def _signature_ids(digest: str) -> frozenset[bytes]:
+    """The algorithm identifiers that may stand beside ``digest`` (RFC 5758, 4055), as DER writes them."""
+    ecdsa = {"sha256": "1.2.840.10045.4.3.2", "sha384": "1.2.840.10045.4.3.3", "sha512": "1.2.840.10045.4.3.4"}[digest]
+    rsa_ = {"sha256": "1.2.840.113549.1.1.11", "sha384": "1.2.840.113549.1.1.12", "sha512": "1.2.840.113549.1.1.13"}[
+        digest
+    ]
+    known = {der.sequence(der.oid(ecdsa)), der.sequence(der.oid(rsa_), der.null())}
+    known.add(der.sequence(der.oid("1.2.840.113549.1.1.1"), der.null()))  # rsaEncryption (RFC 3370 §3.2)
+    size = {"sha256": 32, "sha384": 48, "sha512": 64}[digest]
+    name = der.oid(algos.DigestAlgorithmId(digest).dotted)
+    for sha in (der.sequence(name, der.null()), der.sequence(name)):
+        mgf = der.sequence(der.oid("1.2.840.113549.1.1.8"), sha)
+        parameters = der.sequence(der.context(0, sha), der.context(1, mgf), der.context(2, der.integer(size)))
+        known.add(der.sequence(der.oid("1.2.840.113549.1.1.10"), parameters))
+    return frozenset(known)
 
 
 def _time(raw: bytes) -> dt.datetime:

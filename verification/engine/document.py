@@ -147,10 +147,12 @@ def _timestamp(work: _Work, field: str, signed: Signed) -> tuple[dt.datetime | N
         return None, False
     try:
         stamper, time = open_token(signed.token, signed.signature)
+        path = find_path(stamper.certificate, (*stamper.others, *work.dss_certificates), work.anchors, time)
+        if field in _ROLES and not (stamper.plain and _all_used(stamper, path)):
+            raise CmsFault("format", "bytes that no signature covers")
     except (CmsFault, ValueError, x509.ExtensionNotFound) as error:
         work.find("verify.timestamp_wrong", field=field, detail=str(error))
         return None, False
-    path = find_path(stamper.certificate, (*stamper.others, *work.dss_certificates), work.anchors, time)
     if path is None or not stamper.certificate.not_valid_before_utc <= time <= stamper.certificate.not_valid_after_utc:
         work.find("verify.timestamp_untrusted", "warning", field=field)
         return None, False
@@ -181,6 +183,8 @@ def _signature(work: _Work, signature: EmbeddedPdfSignature, *, first: bool) -> 
     moment = proven or work.at
     signers = [a for a in work.anchors if not a.timestamps_only]
     path = find_path(signed.certificate, (*signed.others, *work.dss_certificates), signers, moment)
+    if field in _ROLES and not (signed.plain and _all_used(signed, path)):
+        work.find("verify.signature_constraint", field=field, detail="bytes that no signature covers")
     sub: SubIndication | None = _judge_certificate(work, field, signed.certificate, path, moment)
     if field == "Certifier" and (not first or signature.docmdp_level is None):
         work.find("verify.wrong_order", field=field)
@@ -188,6 +192,14 @@ def _signature(work: _Work, signature: EmbeddedPdfSignature, *, first: bool) -> 
     if sub is None and any(f.severity == "error" for f in work.findings[before:]):
         sub = SubIndication.SIG_CONSTRAINTS_FAILURE
     return _report(signature, signed, proven if stamped else None, path, sub, work)
+
+
+def _all_used(signed: Signed, path: Path | None) -> bool:
+    """In a signature of ours each certificate it carries is on its path: none is there that nothing proves.
+
+    Without a path there is nothing to compare with; such a signature is not trusted anyway.
+    """
+    return path is None or all(other in path.certificates for other in signed.others)
 
 
 def _judge_certificate(  # noqa: PLR0911 - one return a sub-indication

@@ -64,6 +64,8 @@ def check_byte_range(document: bytes, byte_range: list[Any], contents: bytes, re
     gap = document[first:second]
     if gap[:1] != b"<" or gap[-1:] != b">" or not re.fullmatch(rb"[0-9A-Fa-f]*", gap[1:-1]):
         raise NotAccounted("the gap of ByteRange is not one hex string")
+    if gap.lower() != gap and gap.upper() != gap:  # a flipped bit may turn a digit's case and nothing else
+        raise NotAccounted("the hex string of /Contents is written in both cases")
     if len(gap) % 2 or bytes.fromhex(gap[1:-1].decode()) != contents:
         raise NotAccounted("the gap of ByteRange is not /Contents")
     index = revisions.at(second + length, document)
