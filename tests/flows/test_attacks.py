@@ -22,6 +22,7 @@ from core.clock import SystemClock
 from signer.copies.pictures import sample_seal
 from tests.flows import town
 from tests.verification import paper
+from verification.engine.cms import CmsFault, open_cms, open_token
 from verification.policy import Policy, TrustAnchor
 from verification.report import Indication, Verdict
 from verification.verify import verify
@@ -262,3 +263,25 @@ async def test_one_flipped_bit_is_never_genuine_and_offline_never_trusted_where_
                 assert not (trusted and clean), (at, bit, [f.code for f in offline.findings])
     assert isinstance(anchors[0], TrustAnchor)
     assert register is not None
+
+
+async def test_no_bit_of_our_contents_is_free_to_change(made):
+    """Each byte of the CMS, with one bit turned: refused, or seen to differ from the only form it may have."""
+    _, data, _ = made
+    a, b, c, d = (int(n) for n in list(re.finditer(rb"/ByteRange \[(\d+) (\d+) (\d+) (\d+) *\]", data))[-1].groups())
+    raw, covered = bytes.fromhex(data[b + 1 : c - 1].decode()), [data[a:b], data[c : c + d]]
+    whole = open_cms(raw, covered)
+    stamp, _ = open_token(whole.token, whole.signature)
+    assert whole.plain
+    assert stamp.plain
+    for at in range(len(raw)):
+        changed = bytearray(raw)
+        changed[at] ^= 1 << (at % 8)
+        try:
+            found = open_cms(bytes(changed), covered)
+            token, _ = open_token(found.token or b"", found.signature)
+        except (CmsFault, ValueError):
+            continue
+        # other certificates than before are not on the path: document.py refuses them
+        same = (found.others, token.others) == (whole.others, stamp.others)
+        assert not (found.plain and token.plain and same), at

@@ -54,7 +54,7 @@ class Signed:
     ess: bool
     content: bytes
     plain: bool
-    """Versions, digest list and algorithm identifiers have the one form DER leaves them; no signature covers these."""
+    """Every byte that no signature covers has the one form that is left to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +70,6 @@ class _Parts:
     algorithm: Tlv
     value: bytes
     unsigned: bytes
-    versions: tuple[bytes, bytes]
-    """Of SignedData and of SignerInfo, DER."""
-    digests: bytes
 
 
 def _cut(data: bytes, content_type: bytes) -> _Parts:
@@ -81,21 +78,19 @@ def _cut(data: bytes, content_type: bytes) -> _Parts:
         kind, explicit = der.children(der.one(_exact(data), 0x30).content)
         if kind.raw != _SIGNED_DATA:
             raise CmsFault("format", "not SignedData")
-        version, digests, encapsulated, *rest = der.children(der.one(explicit.content, 0x30).content)
+        _version, _digests, encapsulated, *rest = der.children(der.one(explicit.content, 0x30).content)
         signers = der.children(rest[-1].content)
         inner, *content = der.children(encapsulated.content)
         if inner.raw != content_type or len(signers) != 1 or rest[-1].tag != 0x31 or len(content) > 1:
             raise CmsFault("format", "not one signer, or another content type")
         carried = [c.raw for t in rest if t.tag == 0xA0 for c in der.children(t.content) if c.tag == 0x30]
-        info_version, sid, digest, signed, algorithm, value, *unsigned = der.children(signers[0].content)
+        _version, sid, digest, signed, algorithm, value, *unsigned = der.children(signers[0].content)
         if signed.tag != 0xA0 or value.tag != 4 or [u.tag for u in unsigned] not in ([], [0xA1]):
             raise CmsFault("format", "SignerInfo")
         return _Parts(
             content=der.one(content[0].content, 4).content if content else b"", certificates=carried, sid=sid,
             digest=digest, signed=signed, algorithm=algorithm, value=value.content,
-            unsigned=unsigned[0].content if unsigned else b"", versions=(version.raw, info_version.raw),
-            digests=digests.raw,
-        )  # fmt: skip
+            unsigned=unsigned[0].content if unsigned else b""         )  # fmt: skip
     except CmsFault:
         raise
     except (ValueError, IndexError) as error:
@@ -122,21 +117,33 @@ def open_cms(data: bytes, covered: list[bytes] | None, content_type: bytes = _DA
     claimed = _time(_one(attributes, _SIGNING_TIME).raw) if _SIGNING_TIME in attributes else None
     unsigned = _attributes(parts.unsigned)
     token = _one(unsigned, _TOKEN).raw if _TOKEN in unsigned else None
-    plain = _is_plain(parts, content_type, algorithm.name)
+    plain = _exact(data) == _rebuilt(parts, content_type, algorithm.name, token)
     return Signed(certificate, others, claimed, parts.value, token, ess, parts.content, plain)
 
 
-def _is_plain(parts: _Parts, content_type: bytes, digest: str) -> bool:
-    """Whether what lies outside every signature is as RFC 5652 §5.1 and 5.3 and the algorithm's own RFC fix it."""
+def _rebuilt(parts: _Parts, content_type: bytes, digest: str, token: bytes | None) -> bytes | None:
+    """The same signature with every byte that no signature covers as RFC 5652 §5 and the algorithm's own RFC fix it.
+
+    None where there is no such form: an unknown algorithm identifier, say.
+    """
     by_key = parts.sid.tag == 0x80
-    version = 3 if by_key or content_type != _DATA else 1
     name = der.oid(algos.DigestAlgorithmId(digest).dotted)
-    return (
-        parts.versions == (der.integer(version), der.integer(3 if by_key else 1))
-        and parts.digest.raw in {der.sequence(name), der.sequence(name, der.null())}
-        and parts.digests == der.set_of(parts.digest.raw)
-        and parts.algorithm.raw in _signature_ids(digest)
-    )
+    if parts.digest.raw not in {der.sequence(name), der.sequence(name, der.null())}:
+        return None
+    if parts.algorithm.raw not in _signature_ids(digest) or parts.sid.tag not in {0x80, 0x30}:
+        return None
+    unsigned = () if token is None else (der.tlv(0xA1, der.sequence(_TOKEN, der.set_of(token))),)
+    signer = der.sequence(
+        der.integer(3 if by_key else 1), parts.sid.raw, parts.digest.raw, der.tlv(0xA0, parts.signed.content),
+        parts.algorithm.raw, der.octet_string(parts.value), *unsigned,
+    )  # fmt: skip
+    content = (der.context(0, der.octet_string(parts.content)),) if parts.content else ()
+    version = 3 if by_key or content_type != _DATA else 1
+    signed = der.sequence(
+        der.integer(version), der.set_of(parts.digest.raw), der.sequence(content_type, *content),
+        der.tlv(0xA0, b"".join(parts.certificates)), der.set_of(signer),
+    )  # fmt: skip
+    return der.sequence(_SIGNED_DATA, der.context(0, signed))
 
 
 @cache

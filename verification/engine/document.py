@@ -8,20 +8,16 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from pyhanko.pdf_utils import generic
 from pyhanko.pdf_utils.reader import PdfFileReader
-from pyhanko.sign.diff_analysis import DEFAULT_DIFF_POLICY, ModificationLevel, SuspiciousModification
-from pyhanko.sign.fields import FieldMDPSpec, MDPPerm
 from pyhanko.sign.validation.pdf_embedded import EmbeddedPdfSignature
-from pyhanko.sign.validation.status import SignatureCoverageLevel
 
 from core import pdf_hex  # noqa: F401  (puts its reader in place)
 from core.clock import timestamp_text
 from core.limits import LIMITS
+from verification.engine.changes import account_for_tail, changes_after, is_stamp, replaced_stream
 from verification.engine.cms import CmsFault, Signed, open_cms, open_token
 from verification.engine.paths import Path, Revocation, find_path, revocation_of
-from verification.engine.revisions import NotAccounted, Revisions, check_byte_range, check_objects, read_revisions
-from verification.engine.updates import Updates
+from verification.engine.revisions import NotAccounted, check_byte_range, read_revisions
 from verification.policy import TrustAnchor
 from verification.report import Finding, Indication, SignatureReport, SubIndication
 
@@ -91,15 +87,16 @@ def _read(work: _Work, signatures: list[SignatureReport], prefixes: list[bytes])
     ordered = sorted(embedded, key=lambda s: s.signed_revision)
     for position, signature in enumerate(ordered):
         index = check_byte_range(work.document, list(signature.byte_range), signature.pkcs7_content, revisions)
-        if _is_stamp(signature):
+        if is_stamp(signature):
             _document_timestamp(work, signature)
         else:
             signatures.append(_signature(work, signature, first=position == 0))
         if position == len(ordered) - 1:
-            _account_for_tail(work, reader, revisions, index)
-    _changes(work, reader, ordered)
-    if ordered:
-        _replaced_streams(work, reader, ordered[0].signed_revision)
+            account_for_tail(work.document, reader, revisions, index)
+    for name in changes_after(reader, ordered):
+        work.find("verify.changed_after_signature", field=name)
+    if ordered and (number := replaced_stream(reader, ordered[0].signed_revision)) is not None:
+        work.find("verify.changed_after_signature", field=f"object {number}")
     _fields(work, signatures)
 
 
@@ -183,7 +180,7 @@ def _signature(work: _Work, signature: EmbeddedPdfSignature, *, first: bool) -> 
     moment = proven or work.at
     signers = [a for a in work.anchors if not a.timestamps_only]
     path = find_path(signed.certificate, (*signed.others, *work.dss_certificates), signers, moment)
-    if field in _ROLES and not (signed.plain and _all_used(signed, path)):
+    if field in _ROLES and not (signed.plain and signed.token is not None and _all_used(signed, path)):
         work.find("verify.signature_constraint", field=field, detail="bytes that no signature covers")
     sub: SubIndication | None = _judge_certificate(work, field, signed.certificate, path, moment)
     if field == "Certifier" and (not first or signature.docmdp_level is None):
@@ -300,84 +297,6 @@ def _document_timestamp(work: _Work, signature: EmbeddedPdfSignature) -> None:
         open_token(signature.pkcs7_content.rstrip(b"\x00"), b"".join(_covered(work.document, signature)))
     except (CmsFault, ValueError, x509.ExtensionNotFound) as error:
         work.find("verify.timestamp_wrong", field=_field(signature), detail=str(error))
-
-
-def _is_stamp(signature: EmbeddedPdfSignature) -> bool:
-    return str(signature.sig_object.get("/Type", "/Sig")) == "/DocTimeStamp"
-
-
-def _changes(work: _Work, reader: PdfFileReader, ordered: list[EmbeddedPdfSignature]) -> None:
-    """What came after each signature, up to the next: after the last one validation data and document time-stamps only.
-
-    Every update is compared with the newest signed state before it, under the strictest certification so far and
-    under each lock so far; what an earlier signature saw changed was judged with the states in between.
-    """
-    total = reader.xrefs.total_revisions
-    updates = Updates(reader, {s.signed_revision: int(s.sig_field.raw_get("/V").idnum) for s in ordered})
-    allowed = ModificationLevel.FORM_FILLING
-    locks: list[FieldMDPSpec | None] = []
-    for position, signature in enumerate(ordered):
-        signature.compute_integrity_info(skip_diff=True)
-        level = signature.docmdp_level
-        if level is not None and level.value < allowed.value:
-            allowed = ModificationLevel(level.value)
-        locks.append(signature.fieldmdp)
-        if all(_is_stamp(s) for s in ordered[position + 1 :]):
-            allowed = min(allowed, ModificationLevel.LTA_UPDATES)
-        end = ordered[position + 1].signed_revision if position + 1 < len(ordered) else total - 1
-        covers = signature.coverage is not None and signature.coverage >= SignatureCoverageLevel.ENTIRE_REVISION
-        if not covers or _level(reader, updates, signature.signed_revision, end, level, locks) > allowed:
-            work.find("verify.changed_after_signature", field=_field(signature))
-
-
-def _level(
-    reader: PdfFileReader, updates: Updates, base: int, end: int, docmdp: MDPPerm | None,
-    locks: list[FieldMDPSpec | None],
-) -> ModificationLevel:  # fmt: skip
-    """The gravest change in revisions ``base`` + 1 … ``end``."""
-    if end == base + 1 and not any(locks) and (seen := updates.level(end)) is not None:
-        return seen
-    worst = ModificationLevel.NONE
-    old = reader.get_historical_resolver(base)
-    named: list[FieldMDPSpec | None] = [lock for lock in locks if lock is not None] or [None]
-    try:
-        for revision in range(base + 1, end + 1):
-            new = reader.get_historical_resolver(revision)
-            for lock in named:
-                found = DEFAULT_DIFF_POLICY.apply(old, new, field_mdp_spec=lock, doc_mdp=docmdp)
-                worst = max(worst, found.modification_level)
-    except SuspiciousModification:
-        return ModificationLevel.OTHER
-    return worst
-
-
-def _account_for_tail(work: _Work, reader: PdfFileReader, revisions: Revisions, index: int) -> None:
-    """Revisions after the last signature hold their listed objects and no byte more. Raises ``NotAccounted``."""
-    xrefs = reader.xrefs
-    skipped = xrefs.total_revisions - len(revisions.ends)
-    for number in range(index + 1, len(revisions.ends)):
-        revision = number + skipped
-        places = {xrefs.get_historical_ref(r, revision) for r in xrefs.explicit_refs_in_revision(revision)}
-        places.add(xrefs.get_startxref_for_revision(revision))
-        check_objects(work.document, revisions.ends[number - 1], [p for p in places if isinstance(p, int)])
-
-
-def _replaced_streams(work: _Work, reader: PdfFileReader, signed: int) -> None:
-    """No content stream that stood in the signed revision may get a new body (pyHanko lets some pass as filling)."""
-    old = reader.get_historical_resolver(signed)
-    xrefs = reader.xrefs
-    for revision in range(signed + 1, xrefs.total_revisions):
-        for ref in xrefs.explicit_refs_in_revision(revision):
-            if xrefs.get_introducing_revision(ref) > signed:
-                continue
-            before = old.get_object(ref)
-            if isinstance(before, generic.StreamObject) and before.get("/Type") not in {
-                "/XRef",
-                "/ObjStm",
-                "/Metadata",
-            }:
-                work.find("verify.changed_after_signature", field=f"object {ref.idnum}")
-                return
 
 
 def _fields(work: _Work, signatures: list[SignatureReport]) -> None:
