@@ -17,46 +17,34 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from api.evidence import EmbeddedEvidence
 from api.roles import ProcessRole
-from audit.highwater import FileHighWater
-from audit.log import Log, LogReader
-from ca_bridge.timestamp.authority import EmbeddedTimestampAuthority
-from ca_bridge.timestamp.client import ExternalTimestampAuthority
+from api.signing import Records, SignerParts, key_opener, make_enrolment, open_signer, open_store
+from audit.log import LogReader
 from core.certificates import Certificate
 from core.clock import Clock, SystemClock
 from core.db import Database
 from core.directory.records import Directory
 from core.errors import Broken, NotFound, Refused, ServiceError
 from core.formats.note import NoteKey
-from core.jobs import Jobs, Note
+from core.jobs import Jobs
 from core.limits import LIMITS
 from core.objects import Documents
-from core.outbound import Outbound
 from core.sandbox import Sandbox
 from core.settings import Settings
-from core.signing import SigningKey, Timestamper
 from core.values import Realm
-from signer.activation import redeem
-from signer.activation.passkeys import RelyingParty, SoftwarePasskey
-from signer.ceremony import SigningDesk
 from signer.copies import store
 from signer.copies.closing import BookDesk
 from signer.copies.desk import CopyDesk
 from signer.copies.facts import RegisterFacts
-from signer.copies.pages import Printer
-from signer.copies.pictures import Pictures
 from signer.copies.publication import Publisher
 from signer.copies.register import Register
-from signer.credentials import Credential, Credentials, OpenKey
+from signer.credentials import Credentials
 from signer.enrolment import Enrolment
-from signer.keystores.budget import BudgetedKey, Budgets
-from signer.keystores.model import KeyPurpose, KeyStore, StoredKey
-from signer.keystores.software import SoftwareKeyStore, make_key_file
-from verification.policy import TrustAnchor
+from signer.keystores.budget import Budgets
+from signer.keystores.model import KeyPurpose
+from signer.keystores.software import make_key_file
 
 __all__ = [
     "Service",
@@ -66,10 +54,8 @@ __all__ = [
     "is_home",
     "make_sandbox",
     "open_service",
-    "stamping_anchors",
 ]
 
-RP = RelyingParty("sign.localhost", "http://sign.localhost:8001")
 _PRELOAD = ("signer.copies.intake.work:warm", "verification.engine.codes:warm", "verification.worker:warm")
 
 
@@ -129,18 +115,6 @@ class Service:
         return [{"index": i, **json.loads(e)} for i, e in await self.log.entries(max(0, size - last), size)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignerParts:
-    """What only the signer role holds."""
-
-    store: KeyStore
-    copies: CopyDesk
-    books: BookDesk
-    enrolment: Enrolment
-    publisher: Publisher
-    jobs: Jobs
-
-
 def demo_needs_training() -> Refused:
     """The refusal to make practice papers in a real home."""
     return Refused("home.not_training")
@@ -170,15 +144,6 @@ async def _migrate(db: Database) -> None:
         await uow.run_sync(run)
 
 
-def _store(settings: Settings) -> SoftwareKeyStore:
-    if settings.key_passphrase is not None:
-        return SoftwareKeyStore(settings.home / "keys", passphrase=settings.key_passphrase.get_secret_value())
-    path = settings.key_file or settings.home / "key-file"
-    if not path.is_file():
-        raise NotFound("key.missing", key=path.name)
-    return SoftwareKeyStore(settings.home / "keys", key_file=path.read_bytes())
-
-
 async def create_home(settings: Settings, realm: Realm) -> Path:
     """Database, keys, certificates, log; returns the root certificate's file. Raises ``home.exists``."""
     home = settings.home
@@ -190,9 +155,9 @@ async def create_home(settings: Settings, realm: Realm) -> Path:
     clock = SystemClock()
     async with Database(settings.database) as db:
         await _migrate(db)
-        parts = _Records(clock)
-        keys = _store(settings)
-        enrolment = _enrolment(settings, realm, clock, db, parts, keys, _open_key(keys, Budgets(db, clock)))
+        parts = Records(clock)
+        keys = open_store(settings)
+        enrolment = make_enrolment(settings, realm, clock, db, parts, keys, key_opener(keys, Budgets(db, clock)))
         root = await enrolment.service_keys()
     assert root.certificate is not None
     pem = Certificate.parse(root.certificate).parsed.public_bytes(Encoding.PEM)
@@ -204,45 +169,6 @@ async def create_home(settings: Settings, realm: Realm) -> Path:
         return anchor
 
 
-class _Records:
-    def __init__(self, clock: Clock) -> None:
-        self.directory = Directory(clock)
-        self.register = Register(clock)
-        self.credentials = Credentials(clock)
-
-
-def _passkey_path(settings: Settings, person_id: str) -> Path:
-    return settings.home / "training-passkeys" / person_id
-
-
-def _open_key(store: KeyStore, budgets: Budgets) -> OpenKey:
-    """Keys of persons and seals are spent by activations, all others by a daily budget."""
-
-    def opened(credential: Credential, event_id: str) -> SigningKey:
-        key = StoredKey(store, credential.key, credential.purpose, event_id)
-        if credential.purpose in {KeyPurpose.DOCUMENT, KeyPurpose.SEAL}:
-            return key
-        return BudgetedKey(key, credential.key.name, credential.purpose, budgets)
-
-    return opened
-
-
-def _enrolment(
-    settings: Settings, realm: Realm, clock: Clock, db: Database, parts: _Records, store: KeyStore, open_key: OpenKey
-) -> Enrolment:
-    def keep(person_id: str, dump: bytes) -> None:
-        path = _passkey_path(settings, person_id)
-        path.parent.mkdir(exist_ok=True, mode=0o700)
-        path.touch(mode=0o600)
-        path.write_bytes(dump)
-
-    return Enrolment(
-        db=db, clock=clock, store=store, open_key=open_key, realm=realm, directory=parts.directory, register=parts.register,
-        credentials=parts.credentials, base_url=f"https://{settings.host}", organisation=settings.system_name,
-        keep_passkey=keep,
-    )  # fmt: skip
-
-
 @asynccontextmanager
 async def open_service(settings: Settings, role: ProcessRole, clock: Clock | None = None) -> AsyncIterator[Service]:
     """A running service. Raises ``home.missing``, ``log.frozen`` and what its parts raise."""
@@ -251,7 +177,7 @@ async def open_service(settings: Settings, role: ProcessRole, clock: Clock | Non
     realm = Realm(json.loads((settings.home / "home.json").read_text())["realm"])
     clock = clock or SystemClock()
     async with Database(settings.database) as db, make_sandbox() as sandbox:
-        parts = _Records(clock)
+        parts = Records(clock)
         documents = Documents.open(settings.objects_url, settings.home)
         async with db.read() as uow:
             root = await parts.credentials.of(uow, "root", KeyPurpose.CA)
@@ -261,7 +187,7 @@ async def open_service(settings: Settings, role: ProcessRole, clock: Clock | Non
         signing = None
         log: LogReader = LogReader(db=db, origin=settings.origin)
         if role is ProcessRole.SIGNER:
-            signing = await _signer(settings, realm, clock, db, parts, documents, sandbox, log_key)
+            signing = await open_signer(settings, realm, clock, db, parts, documents, sandbox, log_key)
             log = signing.copies.signing.log
         service = Service(
             settings=settings, role=role, realm=realm, root=root.certificate, clock=clock, db=db, documents=documents,
@@ -294,93 +220,6 @@ async def _at_work(db: Database, jobs: Jobs) -> AsyncIterator[None]:
         await jobs.stop()
 
 
-async def _signer(
-    settings: Settings, realm: Realm, clock: Clock, db: Database, parts: _Records, documents: Documents,
-    sandbox: Sandbox, log_key: Credential,
-) -> SignerParts:  # fmt: skip
-    keys = _store(settings)
-    mark = FileHighWater(settings.highwater or settings.home / "highwater" / "mark.json")
-    open_key = _open_key(keys, Budgets(db, clock))
-    log = Log(db=db, origin=settings.origin, key=open_key(log_key, "log"), clock=clock, highwater=mark)
-    await log.open()
-
-    async with db.read() as uow:
-        tsa = await parts.credentials.of(uow, "tsa", KeyPurpose.TSA)
-        evidence = EmbeddedEvidence(
-            db=db, clock=clock, open_key=open_key, sandbox=sandbox,
-            root=await parts.credentials.of(uow, "root", KeyPurpose.CA),
-            issuing=await parts.credentials.of(uow, "issuing", KeyPurpose.CA),
-            ocsp=await parts.credentials.of(uow, "ocsp", KeyPurpose.OCSP),
-            tsa=tsa, stampers=stamping_anchors(settings, realm),
-        )  # fmt: skip
-    timestamps = _timestamps(settings, realm, clock, tsa, open_key(tsa, "tsa"))
-    desk = SigningDesk(
-        db=db, clock=clock, credentials=parts.credentials, documents=documents, log=log, open_key=open_key,
-        timestamps=timestamps, relying_party=RP,
-    )  # fmt: skip
-
-    async def training_hand(person_id: str, tx: str, challenge: bytes) -> None:
-        """A software passkey answers: realm training only (the class refuses any other)."""
-        passkey = SoftwarePasskey.load(realm, _passkey_path(settings, person_id).read_bytes())
-        async with db.write() as uow:
-            await redeem.approve(uow, clock, RP, tx, passkey.answer(challenge, RP))
-
-    pictures = Pictures(db, clock, documents, sandbox)
-    copies = CopyDesk(
-        signing=desk, pictures=pictures, directory=parts.directory, register=parts.register,
-        printer=Printer(db=db, directory=parts.directory, register=parts.register, credentials=parts.credentials,
-                        documents=documents, open_key=open_key, sandbox=sandbox, host=settings.host,
-                        system=settings.system_name),
-        checks=evidence, approver=training_hand if realm is Realm.TRAINING else None, client="dauso-cli",
-    )  # fmt: skip
-    return SignerParts(
-        store=keys, copies=copies,
-        books=BookDesk(signing=desk, pictures=pictures, directory=parts.directory, register=parts.register, checks=evidence,
-                       approver=copies.approver, client=copies.client),
-        enrolment=_enrolment(settings, realm, clock, db, parts, keys, open_key),
-        publisher=Publisher(db=db, clock=clock, directory=parts.directory, credentials=parts.credentials,
-                            open_key=open_key),
-        jobs=_jobs(settings, clock, copies),
-    )  # fmt: skip
-
-
-def stamping_anchors(settings: Settings, realm: Realm) -> tuple[TrustAnchor, ...]:
-    """Roots of the external time-stamping authority, if there is one. Raises ``tsa.no_anchor``."""
-    if not settings.tsa_url:
-        return ()
-    try:
-        roots = x509.load_pem_x509_certificates(settings.tsa_anchor.read_bytes()) if settings.tsa_anchor else []
-    except (OSError, ValueError) as error:
-        raise Refused("tsa.no_anchor") from error
-    return tuple(
-        TrustAnchor(certificate=root.public_bytes(Encoding.DER), realm=realm, timestamps_only=True) for root in roots
-    )
-
-
-def _timestamps(settings: Settings, realm: Realm, clock: Clock, tsa: Credential, key: SigningKey) -> Timestamper:
-    if settings.tsa_url:
-        private = frozenset(name.strip() for name in settings.outbound_private.split(",") if name.strip())
-        return ExternalTimestampAuthority(
-            url=settings.tsa_url, anchors=stamping_anchors(settings, realm), outbound=Outbound(private=private),
-            clock=clock,
-        )  # fmt: skip
-    assert tsa.certificate is not None
-    return EmbeddedTimestampAuthority(key=key, certificate=tsa.certificate, chain=tsa.chain[:-1], clock=clock)
-
-
-def _jobs(settings: Settings, clock: Clock, copies: CopyDesk) -> Jobs:
-    from core.jobs.durable import DurableJobs  # noqa: PLC0415  (half a second that other roles need not wait)
-
-    async def advance(copy_id: str, note: Note) -> str:
-        return (await copies.advance(copy_id, note)).id
-
-    jobs = DurableJobs(
-        database=settings.jobs_database, executor=settings.executor_id, locks=settings.home / "executors", clock=clock
-    )
-    jobs.serve("copy", advance)
-    return jobs
-
-
 async def examine(settings: Settings) -> list[tuple[str, bool, str]]:
     """``doctor``: each thing, whether it is well, and why."""
     rows: list[tuple[str, bool, str]] = []
@@ -403,7 +242,7 @@ async def examine(settings: Settings) -> list[tuple[str, bool, str]]:
 
 def _keys(settings: Settings) -> tuple[str, bool, str]:
     try:
-        _store(settings)
+        open_store(settings)
     except ServiceError as error:
         return "key store", False, error.say("en")
     return "key store", True, "software: not for production / không dùng cho vận hành thật"

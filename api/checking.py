@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from api import bootstrap
 from api.roles import ProcessRole
+from api.signing import stamping_anchors
 from core.clock import Clock, SystemClock
 from core.errors import BadInput
 from core.sandbox import Sandbox
@@ -52,7 +53,7 @@ class Checker:
             if bootstrap.is_home(settings.home) or settings.database_url:
                 service = await stack.enter_async_context(bootstrap.open_service(settings, ProcessRole.WEB))
                 anchors.append(TrustAnchor(certificate=service.root, realm=service.realm))
-                anchors += bootstrap.stamping_anchors(settings, service.realm)
+                anchors += stamping_anchors(settings, service.realm)
                 register, clock, sandbox = service.facts, service.clock, service.sandbox
             else:
                 sandbox = await stack.enter_async_context(bootstrap.make_sandbox())

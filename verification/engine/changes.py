@@ -22,8 +22,10 @@ def changes_after(reader: PdfFileReader, ordered: list[EmbeddedPdfSignature]) ->
     """What came after each signature, up to the next: after the last one validation data and document time-stamps only.
 
     Every update is compared with the newest signed state before it, under the strictest certification so far and
-    under each lock so far; what an earlier signature saw changed was judged with the states in between.
+    under each lock so far; what an earlier signature saw changed was judged with the states in between. Returns the
+    names of the fields after which something else was changed.
     """
+    broken = []
     total = reader.xrefs.total_revisions
     updates = Updates(reader, {s.signed_revision: int(s.sig_field.raw_get("/V").idnum) for s in ordered})
     allowed = ModificationLevel.FORM_FILLING

@@ -1,0 +1,196 @@
+"""What the signer role holds: the key store, the desks, enrolment, jobs. Nothing else may reach a private key."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from api.evidence import EmbeddedEvidence
+from audit.highwater import FileHighWater
+from audit.log import Log
+from ca_bridge.timestamp.authority import EmbeddedTimestampAuthority
+from ca_bridge.timestamp.client import ExternalTimestampAuthority
+from core.clock import Clock
+from core.db import Database
+from core.directory.records import Directory
+from core.errors import NotFound, Refused
+from core.jobs import Jobs, Note
+from core.objects import Documents
+from core.outbound import Outbound
+from core.sandbox import Sandbox
+from core.settings import Settings
+from core.signing import SigningKey, Timestamper
+from core.values import Realm
+from signer.activation import redeem
+from signer.activation.passkeys import RelyingParty, SoftwarePasskey
+from signer.ceremony import SigningDesk
+from signer.copies.closing import BookDesk
+from signer.copies.desk import CopyDesk
+from signer.copies.pages import Printer
+from signer.copies.pictures import Pictures
+from signer.copies.publication import Publisher
+from signer.copies.register import Register
+from signer.credentials import Credential, Credentials, OpenKey
+from signer.enrolment import Enrolment
+from signer.keystores.budget import BudgetedKey, Budgets
+from signer.keystores.model import KeyPurpose, KeyStore, StoredKey
+from signer.keystores.software import SoftwareKeyStore
+from verification.policy import TrustAnchor
+
+__all__ = ["Records", "SignerParts", "key_opener", "make_enrolment", "open_signer", "open_store", "stamping_anchors"]
+
+RP = RelyingParty("sign.localhost", "http://sign.localhost:8001")
+
+
+class Records:
+    """The registers that every role reads."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.directory = Directory(clock)
+        self.register = Register(clock)
+        self.credentials = Credentials(clock)
+
+
+def _passkey_path(settings: Settings, person_id: str) -> Path:
+    return settings.home / "training-passkeys" / person_id
+
+
+def key_opener(store: KeyStore, budgets: Budgets) -> OpenKey:
+    """Keys of persons and seals are spent by activations, all others by a daily budget."""
+
+    def opened(credential: Credential, event_id: str) -> SigningKey:
+        key = StoredKey(store, credential.key, credential.purpose, event_id)
+        if credential.purpose in {KeyPurpose.DOCUMENT, KeyPurpose.SEAL}:
+            return key
+        return BudgetedKey(key, credential.key.name, credential.purpose, budgets)
+
+    return opened
+
+
+def make_enrolment(
+    settings: Settings, realm: Realm, clock: Clock, db: Database, parts: Records, store: KeyStore, open_key: OpenKey
+) -> Enrolment:
+    """How keys come to their owners; in training passkeys are kept under the home."""
+
+    def keep(person_id: str, dump: bytes) -> None:
+        path = _passkey_path(settings, person_id)
+        path.parent.mkdir(exist_ok=True, mode=0o700)
+        path.touch(mode=0o600)
+        path.write_bytes(dump)
+
+    return Enrolment(
+        db=db, clock=clock, store=store, open_key=open_key, realm=realm, directory=parts.directory, register=parts.register,
+        credentials=parts.credentials, base_url=f"https://{settings.host}", organisation=settings.system_name,
+        keep_passkey=keep,
+    )  # fmt: skip
+
+
+def open_store(settings: Settings) -> SoftwareKeyStore:
+    """The software store, opened by passphrase or key file. Raises ``key.missing``."""
+    if settings.key_passphrase is not None:
+        return SoftwareKeyStore(settings.home / "keys", passphrase=settings.key_passphrase.get_secret_value())
+    path = settings.key_file or settings.home / "key-file"
+    if not path.is_file():
+        raise NotFound("key.missing", key=path.name)
+    return SoftwareKeyStore(settings.home / "keys", key_file=path.read_bytes())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignerParts:
+    """What only the signer role holds."""
+
+    store: KeyStore
+    copies: CopyDesk
+    books: BookDesk
+    enrolment: Enrolment
+    publisher: Publisher
+    jobs: Jobs
+
+
+async def open_signer(
+    settings: Settings, realm: Realm, clock: Clock, db: Database, parts: Records, documents: Documents,
+    sandbox: Sandbox, log_key: Credential,
+) -> SignerParts:  # fmt: skip
+    """Key store, log, desks and jobs, wired. Raises ``log.frozen``, ``key.missing``, ``tsa.no_anchor``."""
+    keys = open_store(settings)
+    mark = FileHighWater(settings.highwater or settings.home / "highwater" / "mark.json")
+    open_key = key_opener(keys, Budgets(db, clock))
+    log = Log(db=db, origin=settings.origin, key=open_key(log_key, "log"), clock=clock, highwater=mark)
+    await log.open()
+
+    async with db.read() as uow:
+        tsa = await parts.credentials.of(uow, "tsa", KeyPurpose.TSA)
+        evidence = EmbeddedEvidence(
+            db=db, clock=clock, open_key=open_key, sandbox=sandbox,
+            root=await parts.credentials.of(uow, "root", KeyPurpose.CA),
+            issuing=await parts.credentials.of(uow, "issuing", KeyPurpose.CA),
+            ocsp=await parts.credentials.of(uow, "ocsp", KeyPurpose.OCSP),
+            tsa=tsa, stampers=stamping_anchors(settings, realm),
+        )  # fmt: skip
+    timestamps = _timestamps(settings, realm, clock, tsa, open_key(tsa, "tsa"))
+    desk = SigningDesk(
+        db=db, clock=clock, credentials=parts.credentials, documents=documents, log=log, open_key=open_key,
+        timestamps=timestamps, relying_party=RP,
+    )  # fmt: skip
+
+    async def training_hand(person_id: str, tx: str, challenge: bytes) -> None:
+        """A software passkey answers: realm training only (the class refuses any other)."""
+        passkey = SoftwarePasskey.load(realm, _passkey_path(settings, person_id).read_bytes())
+        async with db.write() as uow:
+            await redeem.approve(uow, clock, RP, tx, passkey.answer(challenge, RP))
+
+    pictures = Pictures(db, clock, documents, sandbox)
+    copies = CopyDesk(
+        signing=desk, pictures=pictures, directory=parts.directory, register=parts.register,
+        printer=Printer(db=db, directory=parts.directory, register=parts.register, credentials=parts.credentials,
+                        documents=documents, open_key=open_key, sandbox=sandbox, host=settings.host,
+                        system=settings.system_name),
+        checks=evidence, approver=training_hand if realm is Realm.TRAINING else None, client="dauso-cli",
+    )  # fmt: skip
+    return SignerParts(
+        store=keys, copies=copies,
+        books=BookDesk(signing=desk, pictures=pictures, directory=parts.directory, register=parts.register, checks=evidence,
+                       approver=copies.approver, client=copies.client),
+        enrolment=make_enrolment(settings, realm, clock, db, parts, keys, open_key),
+        publisher=Publisher(db=db, clock=clock, directory=parts.directory, credentials=parts.credentials,
+                            open_key=open_key),
+        jobs=_jobs(settings, clock, copies),
+    )  # fmt: skip
+
+
+def stamping_anchors(settings: Settings, realm: Realm) -> tuple[TrustAnchor, ...]:
+    """Roots of the external time-stamping authority, if there is one. Raises ``tsa.no_anchor``."""
+    if not settings.tsa_url:
+        return ()
+    try:
+        roots = x509.load_pem_x509_certificates(settings.tsa_anchor.read_bytes()) if settings.tsa_anchor else []
+    except (OSError, ValueError) as error:
+        raise Refused("tsa.no_anchor") from error
+    return tuple(
+        TrustAnchor(certificate=root.public_bytes(Encoding.DER), realm=realm, timestamps_only=True) for root in roots
+    )
+
+
+def _timestamps(settings: Settings, realm: Realm, clock: Clock, tsa: Credential, key: SigningKey) -> Timestamper:
+    if settings.tsa_url:
+        private = frozenset(name.strip() for name in settings.outbound_private.split(",") if name.strip())
+        return ExternalTimestampAuthority(
+            url=settings.tsa_url, anchors=stamping_anchors(settings, realm), outbound=Outbound(private=private),
+            clock=clock,
+        )  # fmt: skip
+    assert tsa.certificate is not None
+    return EmbeddedTimestampAuthority(key=key, certificate=tsa.certificate, chain=tsa.chain[:-1], clock=clock)
+
+
+def _jobs(settings: Settings, clock: Clock, copies: CopyDesk) -> Jobs:
+    from core.jobs.durable import DurableJobs  # noqa: PLC0415  (half a second that other roles need not wait)
+
+    async def advance(copy_id: str, note: Note) -> str:
+        return (await copies.advance(copy_id, note)).id
+
+    jobs = DurableJobs(
+        database=settings.jobs_database, executor=settings.executor_id, locks=settings.home / "executors", clock=clock
+    )
+    jobs.serve("copy", advance)
+    return jobs
