@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pikepdf
 import pytest
+from cryptography import x509
 from pyhanko.pdf_utils import generic
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
 from pyhanko.sign import fields
@@ -280,7 +281,7 @@ async def test_no_bit_of_our_contents_is_free_to_change(made):
         try:
             found = open_cms(bytes(changed), covered)
             token, _ = open_token(found.token or b"", found.signature)
-        except (CmsFault, ValueError):
+        except (CmsFault, ValueError, x509.InvalidVersion):
             continue
         # other certificates than before are not on the path: document.py refuses them
         same = (found.others, token.others) == (whole.others, stamp.others)
