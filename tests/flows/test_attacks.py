@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pikepdf
 import pytest
-from cryptography import x509
 from pyhanko.pdf_utils import generic
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
 from pyhanko.sign import fields
@@ -23,7 +22,7 @@ from core.clock import SystemClock
 from signer.copies.pictures import sample_seal
 from tests.flows import town
 from tests.verification import paper
-from verification.engine.cms import CmsFault, open_cms, open_token
+from verification.engine.cms import open_cms, open_token
 from verification.policy import Policy, TrustAnchor
 from verification.report import Indication, Verdict
 from verification.verify import verify
@@ -281,7 +280,7 @@ async def test_no_bit_of_our_contents_is_free_to_change(made):
         try:
             found = open_cms(bytes(changed), covered)
             token, _ = open_token(found.token or b"", found.signature)
-        except (CmsFault, ValueError, x509.InvalidVersion):
+        except Exception:
             continue
         # other certificates than before are not on the path: document.py refuses them
         same = (found.others, token.others) == (whole.others, stamp.others)

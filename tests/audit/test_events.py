@@ -1,0 +1,51 @@
+"""Leaves are deterministic bytes without personal data; the golden ones must never change."""
+
+import datetime as dt
+import hashlib
+
+import pytest
+
+from audit.events import Leaf, LeafType, commit
+from core.errors import BadInput
+
+AT = dt.datetime(2026, 11, 25, 3, 4, 5, 678_000, tzinfo=dt.UTC)
+GOLDEN = {
+    LeafType.NUMBER_RESERVED: "22a2b1f17c946a98f819ecc2b81508eacfe3e93e0906084c7dfadc4a3462a71d",
+    LeafType.NUMBER_VOIDED: "3cc9e43660f7b12bfdc677e171b162ab27cd56fef2d25517e865a84825d045c8",
+    LeafType.COPY_RELEASED: "a7983c00fa7f0689d663247f3a958dd5d0762a8b19f96c679da27f238ad56892",
+    LeafType.COPY_RECALLED: "e04dbec258691dad5e40993cc1d67fe368c60f747d5b6c891452131018faa1f3",
+    LeafType.KEY_USE_INTENDED: "e59a735177d104a175c944fa995e1a59e977bf592b89b0dc745d4c7ca93a0d4e",
+    LeafType.SIGNATURE_MADE: "733a15acdf508b58ad6e3db0074d7388c79293cd5df3fcb36c986c82262ff668",
+}
+
+
+def leaf(kind, **more):
+    salt = bytes(range(32))
+    return Leaf(
+        type=kind, time=AT, tenant_id="training", event_id=f"01m89.{kind.value}", doc_commit=commit(salt, bytes(32)),
+        digest_alg="sha256", **more,
+    )  # fmt: skip
+
+
+def test_a_commitment_is_the_digest_of_salt_and_value_and_takes_no_short_salt():
+    assert commit(bytes(32), b"v") == hashlib.sha256(bytes(32) + b"v").digest()
+    with pytest.raises(ValueError, match="32"):
+        commit(bytes(31), b"v")
+
+
+@pytest.mark.parametrize("kind", list(LeafType))
+def test_a_leaf_is_the_same_bytes_for_ever(kind):
+    assert hashlib.sha256(leaf(kind).encode()).hexdigest() == GOLDEN[kind]
+
+
+def test_a_result_names_its_intent_and_its_value():
+    made = leaf(LeafType.SIGNATURE_MADE, prev_event_id="x", sig_hash=bytes(32), sig_alg="ecdsa", cert_commit=bytes(32),
+                key_ref_hash=bytes(32))  # fmt: skip
+    text = made.encode().decode()
+    for member in ("prev_event_id", "sig_hash", "sig_alg", "cert_commit", "key_ref_hash"):
+        assert member in text
+
+
+def test_a_leaf_too_long_for_the_log_is_refused():
+    with pytest.raises(BadInput):
+        leaf(LeafType.COPY_RELEASED, sig_alg="x" * 70_000).encode()
