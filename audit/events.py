@@ -20,6 +20,9 @@ POLICY_OID = "1.3.6.1.4.1.99999.1.1"
 """Placeholder arc until the operator has one of its own; a setting of the realm, not of a leaf."""
 
 
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
 class LeafType(StrEnum):
     """What happened."""
 
@@ -60,7 +63,7 @@ class Leaf:
     def encode(self) -> bytes:
         """Canonical JSON, version 1. Raises ``log.leaf_too_large``."""
         value: dict[str, Any] = {
-            "v": 1, "type": self.type.value, "time_ms": int(self.time.timestamp() * 1000), "tenant_id": self.tenant_id,
+            "v": 1, "type": self.type.value, "time_ms": (self.time - _EPOCH) // dt.timedelta(milliseconds=1), "tenant_id": self.tenant_id,
             "policy_oid": POLICY_OID, "event_id": self.event_id, "doc_commit": _b64(self.doc_commit),
             "digest_alg": self.digest_alg,
         }  # fmt: skip

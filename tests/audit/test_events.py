@@ -42,7 +42,7 @@ def test_a_result_names_its_intent_and_its_value():
     made = leaf(LeafType.SIGNATURE_MADE, prev_event_id="x", sig_hash=bytes(32), sig_alg="ecdsa", cert_commit=bytes(32),
                 key_ref_hash=bytes(32))  # fmt: skip
     text = made.encode().decode()
-    for member in ("prev_event_id", "sig_hash", "sig_alg", "cert_commit", "key_ref_hash"):
+    for member in ("prev_event_id", "sig_hash", "sig_alg", "cert_sha256", "key_ref_hash"):
         assert member in text
 
 
