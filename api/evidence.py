@@ -57,7 +57,8 @@ class EmbeddedEvidence:
 
     async def _crl(self, issuer: Credential, gone: list[tuple[int, dt.datetime, int]]) -> bytes:
         async def build() -> bytes:
-            number = int(self.clock.now().timestamp() * 1000)
+            async with self.db.write() as uow:
+                number = await records.next_crl_number(uow, issuer.owner)
             return await build_crl(issuer_of(issuer, self.open_key(issuer, "crl")), gone, self.clock, number)
 
         return await self._recent(("crl", issuer.owner, tuple(gone)), build)

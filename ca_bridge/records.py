@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from core.db import UnitOfWork, UtcDateTime, metadata
+from core.db import UnitOfWork, UtcDateTime, insert_new, metadata
 from core.errors import Conflict, NotFound
 
-__all__ = ["CertificateState", "certificate_table", "revoke", "revoked", "states"]
+__all__ = ["CertificateState", "certificate_table", "crl_table", "next_crl_number", "revoke", "revoked", "states"]
 
 certificate_table = sa.Table(
     "issued_certificate",
@@ -26,6 +26,23 @@ certificate_table = sa.Table(
     sa.CheckConstraint("status in ('ordered', 'good', 'revoked')", name="status"),
 )
 """The serial stands here before anything is signed with it."""
+
+
+crl_table = sa.Table(
+    "crl_number",
+    metadata,
+    sa.Column("issuer", sa.Text, primary_key=True),
+    sa.Column("last", sa.Integer, nullable=False),
+)
+"""The last CRL number of each issuer: it only grows, whatever the clock does (RFC 5280 §5.2.3)."""
+
+
+async def next_crl_number(uow: UnitOfWork, issuer: str) -> int:
+    """1, 2, 3 …; concurrent callers queue on the row."""
+    t = crl_table.c
+    await uow.execute(insert_new(uow, crl_table), {"issuer": issuer, "last": 0})
+    step = crl_table.update().where(t.issuer == issuer).values(last=t.last + 1).returning(t.last)
+    return int((await uow.execute(step)).scalar_one())
 
 
 async def revoke(uow: UnitOfWork, serial: int, reason: int, at: dt.datetime) -> None:

@@ -134,7 +134,7 @@ async def sign(
         async with desk.db.write() as uow:
             await guard(uow)
             await redeem.spend(
-                uow, desk.clock, desk.relying_party, order.activation_tx, credential_id=credential.id,
+                uow, desk.clock, desk.relying_party, order.activation_tx, credential_id=credential.id, spki=certificate.spki,
                 person_id=order.person_id, digests=[prepared.to_sign.value], realm=order.realm, purpose=order.role,
             )  # fmt: skip
             await desk.log.append(uow, _leaf(desk, order, credential, LeafType.KEY_USE_INTENDED, prepared.to_sign))

@@ -12,6 +12,7 @@ down_revision = None
 _TABLES = (
     "agency",
     "credential",
+    "crl_number",
     "issued_certificate",
     "key_budget",
     "log_checkpoint",
@@ -92,6 +93,12 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.CheckConstraint("state in ('active', 'retired')", name=op.f("ck_credential_state")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_credential")),
+    )
+    op.create_table(
+        "crl_number",
+        sa.Column("issuer", sa.Text(), nullable=False),
+        sa.Column("last", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("issuer", name=op.f("pk_crl_number")),
     )
     op.create_table(
         "issued_certificate",

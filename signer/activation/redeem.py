@@ -151,7 +151,7 @@ async def _advance_count(uow: UnitOfWork, passkey: sa.Row[Any], count: int) -> N
 
 
 async def spend(
-    uow: UnitOfWork, clock: Clock, rp: RelyingParty, tx: str, *, credential_id: str, person_id: str,
+    uow: UnitOfWork, clock: Clock, rp: RelyingParty, tx: str, *, credential_id: str, spki: bytes, person_id: str,
     digests: Sequence[bytes], realm: Realm, purpose: str,
 ) -> dict[str, Any]:  # fmt: skip
     """Use it up for exactly these digests; returns the evidence.
@@ -166,8 +166,11 @@ async def spend(
         raise Refused("activation.not_approved")
     if _expired(record, clock):
         raise Refused("activation.expired")
-    asked = (credential_id, person_id, tuple(digests), realm, purpose)
-    if asked != (record.credential, row.person_id, record.hashes, record.realm, record.purpose):
+    key = hashlib.sha256(spki).digest()  # the key itself, not only the name it goes by in our tables
+    asked = (credential_id, key, person_id, tuple(digests), realm, purpose)
+    if asked != (
+        record.credential, record.key_sha256, row.person_id, record.hashes, record.realm, record.purpose
+    ):  # fmt: skip
         raise Refused("activation.mismatch")
     evidence: dict[str, Any] = row.evidence
     if _bytes(evidence, "record") != row.record:

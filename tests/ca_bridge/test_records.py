@@ -1,12 +1,13 @@
 """The table of issued certificates on both databases."""
 
+import asyncio
 import datetime as dt
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from ca_bridge.records import certificate_table, revoke, revoked
+from ca_bridge.records import certificate_table, next_crl_number, revoke, revoked
 from core.errors import Conflict, NotFound
 
 AT = dt.datetime(2026, 11, 25, 3, 0, tzinfo=dt.UTC)
@@ -79,3 +80,13 @@ async def test_a_serial_stands_once_whoever_the_issuer_is(db):
 async def test_no_status_but_the_three_is_kept(db):
     with pytest.raises(IntegrityError):
         await insert(db, 5, "maybe")
+
+
+async def test_crl_numbers_only_grow_for_each_issuer_by_itself(db):
+    async def step(issuer):
+        async with db.write() as uow:
+            return await next_crl_number(uow, issuer)
+
+    numbers = await asyncio.gather(*(step("issuing") for _ in range(6)))
+    assert sorted(numbers) == [1, 2, 3, 4, 5, 6]
+    assert await step("root") == 1

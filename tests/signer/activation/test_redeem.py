@@ -37,6 +37,7 @@ class Hand:
     async def spend(self, tx, **change):
         asked = {
             "credential_id": "C1",
+            "spki": b"spki",
             "person_id": self.person_id,
             "digests": list(H),
             "realm": Realm.TRAINING,
@@ -72,7 +73,7 @@ async def test_an_approval_is_spent_once_by_one_of_ten(hand):
 
 @pytest.mark.parametrize(
     "change",
-    [{"digests": [b"x" * 32]}, {"digests": [*H, *H]}, {"credential_id": "C2"}, {"person_id": "other"},
+    [{"digests": [b"x" * 32]}, {"spki": b"another key under the same name"}, {"digests": [*H, *H]}, {"credential_id": "C2"}, {"person_id": "other"},
      {"realm": Realm.PRODUCTION}, {"purpose": "certifier"}],
 )  # fmt: skip
 async def test_an_approval_covers_nothing_but_what_was_approved(hand, change):
