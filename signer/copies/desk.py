@@ -16,6 +16,7 @@ from core.db import UnitOfWork
 from core.directory.model import Agency, Role
 from core.directory.records import Directory
 from core.errors import BadInput, Refused
+from core.formats import canonical_json
 from core.ids import new_id, random_bytes
 from core.jobs import Note
 from core.limits import LIMITS
@@ -36,7 +37,7 @@ from signer.formats import pades
 from signer.keystores.model import KeyPurpose
 from signer.records import copy_table, order_table
 
-__all__ = ["CopyDesk", "SelfCheck"]
+__all__ = ["CopyDesk", "SelfCheck", "attested"]
 
 
 class SelfCheck(Protocol):
@@ -98,7 +99,8 @@ class CopyDesk:
                 content=content, salt=salt, created_at=clock.now(), **paper,
             ),
         )  # fmt: skip
-        await self._log(uow, copy_id, agency.realm, LeafType.NUMBER_RESERVED, salt, bytes.fromhex(content))
+        compared = attested(content, paper["facts"], entry.columns)
+        await self._log(uow, copy_id, agency.realm, LeafType.NUMBER_RESERVED, salt, compared)
         return copy_id
 
     async def _require_people(
@@ -353,6 +355,11 @@ class CopyDesk:
         )  # fmt: skip
         await self.signing.log.append(uow, leaf)
         return leaf
+
+
+def attested(content: str, facts: dict[str, Any], columns: dict[str, Any]) -> bytes:
+    """What was compared, as the ``number_reserved`` leaf commits to it: the log's signature covers it for good."""
+    return canonical_json.encode({"content": content, "facts": facts, "columns": columns})
 
 
 def _require_regime(request: CopyRequest, intake: Intake) -> None:

@@ -296,3 +296,22 @@ async def test_a_copy_in_production_carries_the_agencys_own_pictures(tmp_path):
             (copy,) = await store.all_copies(uow)
             order = await service.copies.signing.order(uow, copy.certifier_order)
         assert b"/Width 333" in await service.documents.get(order.document)
+
+
+async def test_what_was_compared_is_committed_to_by_the_log(tmp_path):
+    import base64
+
+    from audit.events import commit
+    from core.values import Digest
+    from signer.copies.desk import attested
+
+    settings = await town.build(tmp_path / "home")
+    async with bootstrap.open_service(settings, ProcessRole.SIGNER) as service:
+        done = await certify_file(service, [town.scan()], "x", town.request(), tmp_path)
+        async with service.db.read() as uow:
+            copy = await store.get(uow, done["id"])
+            entry = await service.register.entry(uow, copy.entry_id)
+        leaves = {leaf["event_id"]: leaf for leaf in await service.log_tail(20)}
+    value = Digest.of(attested(copy.content, copy.facts, entry.columns)).value
+    logged = leaves[f"{copy.id}.number_reserved"]["doc_commit"]
+    assert base64.b64decode(logged) == commit(copy.salt, value)

@@ -10,7 +10,7 @@ from pikepdf import Array, Dictionary, Name, Pdf
 
 from core.errors import BadInput, Refused
 from core.limits import LIMITS
-from signer.copies.intake.images import PageImage, write
+from signer.copies.intake.images import PageImage, require_pixels, write
 
 __all__ = ["normalise", "warm_rasteriser"]
 
@@ -93,6 +93,9 @@ def _require_acceptable(pdf: Pdf) -> None:
         raise BadInput("intake.too_many_pages", most=LIMITS["intake.pages"])
     if any(note.get("/FT") == Name.Sig and "/V" in note for page in pdf.pages for note in page.get("/Annots", [])):
         raise Refused("intake.signed")  # a widget that no field list names is a signature all the same
+    for thing in pdf.objects:
+        if isinstance(thing, pikepdf.Stream) and thing.get("/Subtype") == Name.Image:
+            require_pixels(int(thing.get("/Width", 1)), int(thing.get("/Height", 1)))
     form = pdf.Root.get("/AcroForm")
     if form is None:
         return

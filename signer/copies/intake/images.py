@@ -14,7 +14,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from core.errors import BadInput
 from core.limits import LIMITS
 
-__all__ = ["PageImage", "read", "sniff", "warm_heic", "write"]
+__all__ = ["PageImage", "read", "require_pixels", "sniff", "warm_heic", "write"]
 
 _MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _A4 = (595.276, 841.89)
@@ -68,7 +68,7 @@ def read(data: bytes) -> list[PageImage]:
             pages = []
             for frame in range(frames if kind == "tiff" else 1):
                 image.seek(frame)
-                _require_pixels(*image.size)
+                require_pixels(*image.size)
                 pages.append(_jpeg(image, data) if kind == "jpeg" else _packed(image))
             return pages
     except (
@@ -87,10 +87,11 @@ def read(data: bytes) -> list[PageImage]:
 def _require_header(kind: str, data: bytes) -> None:
     """Size from the header before anything is decoded."""
     if kind == "png" and len(data) >= 24:
-        _require_pixels(*struct.unpack(">II", data[16:24]))
+        require_pixels(*struct.unpack(">II", data[16:24]))
 
 
-def _require_pixels(width: int, height: int) -> None:
+def require_pixels(width: int, height: int) -> None:
+    """Asked before anything is decoded. Raises ``intake.too_many_pixels``, ``intake.damaged``."""
     if width < 1 or height < 1:
         raise BadInput("intake.damaged")
     if width * height > LIMITS["intake.pixels"] or max(width, height) > 60_000:

@@ -401,3 +401,26 @@ async def test_a_scan_inside_a_pdf_says_its_resolution(sandbox, pixels, warned):
     taken = await take_in(sandbox, [made.getvalue()], title="x")
     assert abs(taken.dpi - pixels / 8.27) < 2
     assert ("intake.warn_low_dpi" in taken.warnings) is warned
+
+
+@pytest.mark.parametrize("packing", ["JBIG2Decode", "FlateDecode", "CCITTFaxDecode", "JPXDecode", "DCTDecode"])
+async def test_a_picture_inside_a_pdf_that_would_unpack_to_a_wall_is_refused_from_its_size(sandbox, packing):
+    def change(pdf: Pdf) -> None:
+        image = pdf.make_stream(b"")
+        image.write(b"\0" * 64, filter=Name("/" + packing))
+        image.Type, image.Subtype = Name.XObject, Name.Image
+        image.Width, image.Height = 100_000, 100_000
+        image.ColorSpace, image.BitsPerComponent = Name.DeviceGray, 1
+        pdf.pages[0].obj.Resources = Dictionary(XObject=Dictionary(I=image))
+        pdf.pages[0].obj.Contents = pdf.make_stream(b"/I Do")
+
+    assert await refusal(sandbox, document(change=change)) == "intake.too_many_pixels"
+
+
+async def test_an_archive_is_no_document(sandbox):
+    import zipfile
+
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x", bytes(10_000_000))
+    assert await refusal(sandbox, target.getvalue()) == "intake.not_a_document"
