@@ -71,11 +71,11 @@ def signer(name, issuer="Root", **dates):
     )
 
 
-def stamper(at=NOW):
+def stamper(at=NOW, issuer="Root"):
     pkcs8 = key("TSA", "rsa").private_bytes(
         serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    tsa = ax509.Certificate.load(der(cert("TSA", "Root", kind="rsa", tsa=True)))
+    tsa = ax509.Certificate.load(der(cert("TSA", issuer, kind="rsa", tsa=True)))
     return DummyTimeStamper(tsa, akeys.PrivateKeyInfo.load(pkcs8), fixed_dt=at)
 
 
@@ -106,7 +106,11 @@ def sign(data, field, who, *, certify=False, at=NOW, timestamp=True):
         subfilter=fields.SigSeedSubFilter.PADES,
         md_algorithm="sha256",
     )
-    signing = PdfSigner(meta, who, timestamper=stamper(at) if timestamp else None)
+    stamping = stamper(at) if timestamp is True else timestamp or None
+    return run(PdfSigner(meta, who, timestamper=stamping), data)
+
+
+def run(signing, data):
     with ThreadPoolExecutor(1) as pool:  # pyHanko starts a loop of its own
         return pool.submit(signing.sign_pdf, IncrementalPdfFileWriter(io.BytesIO(data))).result().getvalue()
 
