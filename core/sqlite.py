@@ -125,11 +125,15 @@ class _Connection:
 async def _to_the_end(work: Any) -> None:
     """A connection must not go back to its pool while a thread still works on it."""
     task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:  # again and again, if need be
+            cancelled = error
+    task.result()  # what the disk said comes first
+    if cancelled is not None:
+        raise cancelled
 
 
 async def connect(database: str, **options: Any) -> _Connection:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from core.db import UnitOfWork
 from core.directory.model import Agency, Role
 from core.directory.records import Directory
-from core.errors import Refused
+from core.errors import Broken, Refused
 from core.jobs import Note
 from core.values import Regime
 from signer.activation import redeem
@@ -19,7 +19,7 @@ from signer.ceremony import SigningDesk, SigningOrder, profile_of, sign
 from signer.copies import export
 from signer.copies.desk import SelfCheck
 from signer.copies.pictures import Pictures
-from signer.copies.register import Book, Register, book_table
+from signer.copies.register import Book, Register, book_table, lines_sha256
 from signer.copies.wording import Wording
 from signer.credentials import Credential
 from signer.formats import pades
@@ -80,6 +80,8 @@ class BookDesk:
             credential = await desk.credentials.of(uow, agency.id, KeyPurpose.SEAL)
             clerk = await self.directory.person(uow, clerk_id)
         credential.require_valid(desk.clock.now())
+        if lines_sha256(lines) != (book.totals or {}).get("lines_sha256"):
+            raise Broken("register.lines_changed", book=book.id)
         prepared = pades.prepare(
             export.as_pdf(agency, book, lines), field=export.BOOK, profile=profile_of(credential),
             signed_at=desk.clock.now(), signer_name=agency.name, reason="Khóa sổ chứng thực",

@@ -91,9 +91,9 @@ class Publisher:
     async def keys(self) -> Published:
         """The key list with its detached CMS."""
         async with self.db.read() as uow:
+            before = await self._before(uow, KEYS)  # first: what is read after it is at least as new
             listed = await seal_keys(uow, self.directory, self.credentials, self.clock)
             signer = await self.credentials.of(uow, "lists", KeyPurpose.LIST)
-            before = await self._before(uow, KEYS)
         assert signer.certificate is not None
         body = key_list.write(replace(listed, sequence=before + 1))
         profile = CmsProfile(signer.certificate, signer.chain[:-1], signer.key.algorithm)

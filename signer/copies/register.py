@@ -22,7 +22,7 @@ from core.formats import canonical_json
 from core.ids import new_id
 from core.values import Digest
 
-__all__ = ["Book", "Entry", "Register"]
+__all__ = ["Book", "Entry", "Register", "lines_sha256"]
 
 book_table = sa.Table(
     "register_book",
@@ -149,9 +149,9 @@ class Register:
         t = book_table.c
         row = (
             await uow.execute(
-                sa.select(book_table).where(
-                    t.agency_id == agency.id, t.kind == kind, t.year == year, t.closed_at.is_(None)
-                )
+                sa.select(book_table)
+                .where(t.agency_id == agency.id, t.kind == kind, t.year == year, t.closed_at.is_(None))
+                .with_for_update(read=True)  # a book that is being closed takes no line meanwhile
             )
         ).first()
         if row is None:
@@ -215,6 +215,7 @@ class Register:
 
     async def close_book(self, uow: UnitOfWork, book_id: str) -> Book:
         """Close with totals (art. 13(1)) and the digest of all lines, which the seal then covers. Raises ``register.still_reserved``, ``register.book_closed``."""
+        await uow.execute(sa.select(book_table.c.id).where(book_table.c.id == book_id).with_for_update())
         book = await self.book(uow, book_id)
         lines = await self.entries(uow, book_id)
         waiting = [line.number for line in lines if line.state == "reserved"]
@@ -228,7 +229,7 @@ class Register:
             "fee": sum(int(line.columns.get("fee", 0)) for line in lines if line.state == "issued"),
             "first": lines[0].number if lines else None,
             "last": lines[-1].number if lines else None,
-            "lines_sha256": Digest.of(canonical_json.encode([_line(line) for line in lines])).hex,
+            "lines_sha256": lines_sha256(lines),
         }
         done = await uow.execute(
             book_table.update()
@@ -238,6 +239,11 @@ class Register:
         if done.rowcount != 1:
             raise Conflict("register.book_closed", book=book_id)
         return await self.book(uow, book_id)
+
+
+def lines_sha256(lines: list[Entry]) -> str:
+    """What a closed book's seal says of its lines."""
+    return Digest.of(canonical_json.encode([_line(line) for line in lines])).hex
 
 
 def _line(entry: Entry) -> dict[str, Any]:

@@ -5,6 +5,7 @@ taken from the database in small leases, so that the fast path does not wait for
 lease, never gains one.
 """
 
+import asyncio
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -35,16 +36,18 @@ class Budgets:
     def __init__(self, db: Database, clock: Clock) -> None:
         self._db, self._clock = db, clock
         self._left: dict[tuple[str, str], int] = {}
+        self._turn = asyncio.Lock()
 
     async def spend(self, key_name: str, purpose: KeyPurpose) -> None:
         """One use. Raises ``key.budget_spent`` and touches no key."""
         day = f"{self._clock.now().astimezone(VIETNAM):%Y-%m-%d}"
         place = (key_name, day)
-        if self._left.get(place, 0) == 0:
-            taken = await self._lease(key_name, day, purpose)
-            self._left = {p: n for p, n in self._left.items() if p[1] == day}
-            self._left[place] = self._left.get(place, 0) + taken
-        self._left[place] -= 1
+        async with self._turn:  # whoever waits finds the lease of the one before
+            if self._left.get(place, 0) == 0:
+                taken = await self._lease(key_name, day, purpose)
+                self._left = {p: n for p, n in self._left.items() if p[1] >= day}
+                self._left[place] = taken
+            self._left[place] -= 1
 
     async def _lease(self, key_name: str, day: str, purpose: KeyPurpose) -> int:
         most, size = LIMITS[f"budget.{purpose.value}"], LIMITS["budget.lease"]

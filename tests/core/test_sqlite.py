@@ -94,3 +94,31 @@ async def test_many_writers_of_one_process_all_get_their_turn(two):
     await asyncio.gather(*(write(two[n % 2], 100 + n) for n in range(60)))
     async with other.read() as uow:
         assert (await uow.execute(sa.select(sa.func.count()).select_from(thing))).scalar_one() == 60
+
+
+async def test_a_commit_is_brought_to_its_end_however_often_it_is_cancelled():
+    ended = []
+
+    def work():
+        time.sleep(0.2)
+        ended.append(True)
+
+    task = asyncio.create_task(sqlite._to_the_end(asyncio.to_thread(work)))
+    for _ in range(3):
+        await asyncio.sleep(0.02)
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended == [True]
+
+
+async def test_what_the_disk_said_is_not_lost_in_a_cancellation():
+    def work():
+        time.sleep(0.1)
+        raise OSError("full")
+
+    task = asyncio.create_task(sqlite._to_the_end(asyncio.to_thread(work)))
+    await asyncio.sleep(0.02)
+    task.cancel()
+    with pytest.raises(OSError, match="full"):
+        await task

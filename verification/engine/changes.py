@@ -7,10 +7,11 @@ from pyhanko.sign.fields import FieldMDPSpec, MDPPerm
 from pyhanko.sign.validation.pdf_embedded import EmbeddedPdfSignature
 from pyhanko.sign.validation.status import SignatureCoverageLevel
 
-from verification.engine.revisions import Revisions, check_objects
+from verification.engine.layout import require_plain_update
+from verification.engine.revisions import Revisions
 from verification.engine.updates import Updates
 
-__all__ = ["account_for_tail", "changes_after", "is_stamp", "replaced_stream"]
+__all__ = ["account_for_updates", "changes_after", "is_stamp", "replaced_stream"]
 
 
 def is_stamp(signature: EmbeddedPdfSignature) -> bool:
@@ -66,15 +67,11 @@ def _level(
     return worst
 
 
-def account_for_tail(document: bytes, reader: PdfFileReader, revisions: Revisions, index: int) -> None:
-    """Revisions after the last signature hold their listed objects and no byte more. Raises ``NotAccounted``."""
-    xrefs = reader.xrefs
-    skipped = xrefs.total_revisions - len(revisions.ends)
-    for number in range(index + 1, len(revisions.ends)):
-        revision = number + skipped
-        places = {xrefs.get_historical_ref(r, revision) for r in xrefs.explicit_refs_in_revision(revision)}
-        places.add(xrefs.get_startxref_for_revision(revision))
-        check_objects(document, revisions.ends[number - 1], [p for p in places if isinstance(p, int)])
+def account_for_updates(document: bytes, reader: PdfFileReader, revisions: Revisions, first: int) -> None:
+    """Every revision after ``first`` (the oldest signed one) has one reading. Raises ``NotAccounted``."""
+    skipped = reader.xrefs.total_revisions - len(revisions.ends)
+    for number in range(first + 1, len(revisions.ends)):
+        require_plain_update(document, reader, number + skipped, revisions.ends[number - 1], revisions.ends[number])
 
 
 def replaced_stream(reader: PdfFileReader, signed: int) -> int | None:

@@ -14,7 +14,7 @@ from pyhanko.sign.validation.pdf_embedded import EmbeddedPdfSignature
 from core import pdf_hex  # noqa: F401  (puts its reader in place)
 from core.clock import timestamp_text
 from core.limits import LIMITS
-from verification.engine.changes import account_for_tail, changes_after, is_stamp, replaced_stream
+from verification.engine.changes import account_for_updates, changes_after, is_stamp, replaced_stream
 from verification.engine.cms import CmsFault, Signed, open_cms, open_token
 from verification.engine.paths import Path, Revocation, find_path, revocation_of
 from verification.engine.revisions import NotAccounted, check_byte_range, read_revisions
@@ -91,8 +91,8 @@ def _read(work: _Work, signatures: list[SignatureReport], prefixes: list[bytes])
             _document_timestamp(work, signature)
         else:
             signatures.append(_signature(work, signature, first=position == 0))
-        if position == len(ordered) - 1:
-            account_for_tail(work.document, reader, revisions, index)
+        if position == 0:
+            account_for_updates(work.document, reader, revisions, index)
     for name in changes_after(reader, ordered):
         work.find("verify.changed_after_signature", field=name)
     if ordered and (number := replaced_stream(reader, ordered[0].signed_revision)) is not None:

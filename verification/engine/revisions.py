@@ -5,12 +5,11 @@ pyHanko accepts objects after the last ``%%EOF``; this gate does not.
 
 import re
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 from core.limits import LIMITS
 
-__all__ = ["NotAccounted", "Revisions", "check_byte_range", "check_objects", "read_revisions"]
+__all__ = ["NotAccounted", "Revisions", "check_byte_range", "read_revisions"]
 
 _TRAILER = re.compile(rb"startxref[ \t]*[\r\n]+[ \t]*(\d{1,12})[ \t]*[\r\n]+%%EOF(?:\r\n|\n|\r|\Z)")
 
@@ -72,17 +71,3 @@ def check_byte_range(document: bytes, byte_range: list[Any], contents: bytes, re
     if index is None:
         raise NotAccounted("ByteRange does not end a revision")
     return index
-
-
-def check_objects(document: bytes, start: int, places: list[int]) -> None:
-    """From ``start`` (end of the revision before) each byte up to the xref lies in one listed object.
-
-    Raises ``NotAccounted``.
-    """
-    ordered = sorted(places)
-    if not ordered or ordered[0] < start or document[start : ordered[0]].strip():
-        raise NotAccounted("bytes before the first object of an update")
-    for begin, end in pairwise(ordered):
-        body = document[begin:end].rstrip()
-        if not body.endswith(b"endobj") or body.count(b"endobj") != 1:
-            raise NotAccounted("an update holds an object that is not listed")

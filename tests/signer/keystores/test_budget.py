@@ -72,3 +72,9 @@ async def test_many_at_once_never_get_more_than_there_is(db, clock):
 def test_every_purpose_of_a_service_key_has_a_budget():
     for purpose in set(KeyPurpose) - {KeyPurpose.DOCUMENT, KeyPurpose.SEAL}:
         assert LIMITS[f"budget.{purpose.value}"] > LIMITS["budget.lease"]
+
+
+async def test_uses_of_one_moment_share_a_lease(db, clock):
+    budgets = Budgets(db, clock)
+    outcomes = await asyncio.gather(*(budgets.spend("qr-1", KeyPurpose.QR) for _ in range(7)), return_exceptions=True)
+    assert [o for o in outcomes if o is not None] == []
