@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 
 import pytest
+import structlog
 from typer.testing import CliRunner
 
 from api.cli.app import app
@@ -14,8 +15,10 @@ runner = CliRunner()
 
 
 def dauso(home, *arguments, code=0):
-    logging.getLogger("dbos").handlers.clear()  # they hold the output of the command before, which is closed
     result = runner.invoke(app, ["--home", str(home), *map(str, arguments)])
+    # both hold the output of this command, which is closed now
+    logging.getLogger("dbos").handlers.clear()
+    structlog.reset_defaults()
     assert result.exit_code == code, (result.stdout, result.stderr, result.exception)
     return result
 
