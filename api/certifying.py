@@ -30,7 +30,8 @@ async def certify_file(
         CopyRequest(
             agency_id=agency.id, regime=request["regime"], certifier_id=certifier, clerk_id=clerk, kind=request["kind"],
             original_number=request["original_number"], requester=request["requester"], copies=request["copies"],
-            pages=request["pages"],
+            pages=request["pages"], fee=request.get("fee", 0), notes=request.get("notes", ""),
+            checklist=tuple(request.get("checklist", ())),
             scan=ScanRecord(officer=certifier or clerk, device=request["device"], scanned_at=request["scanned_at"]),
         ),
     )  # fmt: skip
@@ -53,7 +54,8 @@ async def deliver(service: Service, agency: Agency, copy: CertifiedCopy, stem: s
     file = target / f"{stem}-{entry.year}-{entry.number:04d}.pdf"
     file.write_bytes(await service.documents.get(copy.released))
     file.with_suffix(".tlog-proof").write_bytes(copy.receipt)
-    return {"id": copy.id, "file": str(file), "number": number, "code": code, "qr": copy.qr, "pdfa": copy.facts["pdfa"]}
+    return {"id": copy.id, "file": str(file), "number": number, "code": code, "qr": copy.qr, "pdfa": copy.facts["pdfa"],
+            "warnings": copy.facts["warnings"], "removed": copy.facts["removed"]}  # fmt: skip
 
 
 async def people(service: Service, code: str, regime: Regime) -> tuple[Agency, str | None, str]:

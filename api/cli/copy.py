@@ -12,6 +12,7 @@ from api.cli.show import err, out, print_json, progress, run, settings_of
 from api.roles import ProcessRole
 from core.errors import ServiceError
 from core.limits import LIMITS
+from core.messages import sentence
 from core.values import Regime
 from signer.copies import store
 
@@ -32,6 +33,9 @@ def certify(
     pages: Annotated[int | None, typer.Option(help="Số trang đã đối chiếu")] = None,
     copies: Annotated[int, typer.Option(help="Số bản")] = 1,
     requester: Annotated[str, typer.Option(help="Người yêu cầu")] = "",
+    fee: Annotated[int, typer.Option(help="Lệ phí (đồng)")] = 0,
+    checked: Annotated[list[str] | None, typer.Option(help="Điều đã kiểm tra ở bản chính / what was checked")] = None,
+    notes: Annotated[str, typer.Option(help="Ghi chú / notes")] = "",
     device: Annotated[str, typer.Option(help="Máy quét")] = "máy quét tại quầy",
     target: Annotated[Path, typer.Option("--out", help="Thư mục nhận bản sao")] = Path(),
     as_json: AsJson = False,
@@ -52,6 +56,7 @@ def certify(
                     request: dict[str, Any] = {
                         "kind": kind, "regime": regime, "agency": agency, "original_number": original_number,
                         "pages": pages, "copies": copies, "requester": requester, "device": device,
+                        "fee": fee, "checklist": checked or [], "notes": notes,
                         "scanned_at": dt.datetime.fromtimestamp(file.stat().st_mtime, dt.UTC),
                     }  # fmt: skip
                     try:
@@ -59,6 +64,8 @@ def certify(
                         print_json({"source": str(file), **done}) if as_json else bar.console.print(
                             f"✓ {file.name} → {done['file']}  số {done['number']}  mã {done['code']}", markup=False
                         )
+                        for code in [] if as_json else done["warnings"]:
+                            err.print(f"  ! {sentence(code)} / {sentence(code, 'en')}", markup=False)
                     except ServiceError as error:
                         bad += 1
                         _refused(file, error, as_json)

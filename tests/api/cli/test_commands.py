@@ -9,6 +9,7 @@ import structlog
 from typer.testing import CliRunner
 
 from api.cli.app import app
+from core.messages import sentence
 from tests.flows import town
 
 runner = CliRunner()
@@ -74,6 +75,7 @@ def test_one_bad_file_never_stops_the_others_and_the_exit_code_says_so(home, tmp
     assert Path(told[1]["file"]).is_file()
     plain = dauso(home, *arguments, code=1)
     assert "1 xong / done, 2 không được / not done" in plain.stderr
+    assert sentence("intake.warn_low_dpi") in plain.stderr  # 100 dpi
 
 
 def test_verify_speaks_json_lines_and_exits_by_the_worst_verdict(home, copy, tmp_path):
@@ -139,13 +141,34 @@ def test_a_copy_is_recalled_and_a_book_exported(home, copy, tmp_path):
     other = tmp_path / "r.jpg"
     other.write_bytes(town.scan("recall"))
     (row,) = rows(
-        dauso(home, "copy", "certify", other, "--agency", "H1", "--kind", "Giấy", "--out", tmp_path, "--json")
+        dauso(
+            home,
+            "copy",
+            "certify",
+            other,
+            "--agency",
+            "H1",
+            "--kind",
+            "Giấy",
+            "--out",
+            tmp_path,
+            "--fee",
+            4000,
+            "--checked",
+            "dấu nổi",
+            "--notes",
+            "gấp",
+            "--json",
+        )
     )
     assert rows(dauso(home, "copy", "recall", row["id"], "--reason", "nhầm", "--json"))[0]["state"] == "recalled"
     assert rows(dauso(home, "verify", row["file"], "--json", code=1))[0]["verdict"] == "recalled"
     book = next(b for b in rows(dauso(home, "book", "list", "--json")))
     dauso(home, "book", "export", book["id"], "--out", tmp_path / "book.csv")
-    assert "Giấy khai sinh" in (tmp_path / "book.csv").read_text("utf-8-sig")
+    book_text = (tmp_path / "book.csv").read_text("utf-8-sig")
+    assert "Giấy khai sinh" in book_text
+    assert "4000" in book_text
+    assert "gấp" in book_text
     lists = rows(dauso(home, "lists", "publish", "--out", tmp_path, "--json"))
     assert all(Path(r["file"]).is_file() for r in lists)
     assert copy["id"]
