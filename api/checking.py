@@ -18,6 +18,7 @@ from core.errors import BadInput
 from core.sandbox import Sandbox
 from core.settings import Settings
 from core.values import Realm
+from signer.copies.publication import KEYS
 from verification import pictures
 from verification.engine import codes
 from verification.facts import CopyRegister
@@ -83,7 +84,7 @@ def _lists(folder: Path | None, anchors: tuple[TrustAnchor, ...], at: dt.datetim
     """The public lists as ``dauso lists publish`` writes them. Raises ``qr.*``."""
     if folder is None:
         return None
-    keys = folder / "qr-seal-keys.json"
+    keys = folder / f"{KEYS}.json"
     try:
         statuses = [file.read_bytes() for file in sorted(folder.glob("qr-status-*.cose"))]
         return read_lists(keys.read_bytes(), keys.with_suffix(".p7s").read_bytes(), statuses, anchors, at)

@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, NoReturn
 
+from core.clock import timestamp_text
 from core.messages import sentence
 from core.values import Realm
-from verification.facts import CopyFacts
+from verification.facts import CopyFacts, Recall
 
-__all__ = ["Finding", "Indication", "Report", "SignatureReport", "SubIndication", "Verdict"]
+__all__ = ["Finding", "Indication", "Report", "SignatureReport", "SubIndication", "Verdict", "recall_finding"]
 
 
 class Verdict(StrEnum):
@@ -64,6 +65,12 @@ class Finding:
     def text(self, language: str = "vi") -> str:
         """The sentence for people."""
         return sentence(self.code, language, **self.evidence)
+
+
+def recall_finding(recall: Recall) -> Finding:
+    """When, why, and what takes its place."""
+    evidence = {"at": timestamp_text(recall.at), "reason": recall.reason, "successor": recall.successor or "–"}
+    return Finding("verify.recalled", "error", evidence)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

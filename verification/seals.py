@@ -19,7 +19,7 @@ from verification.engine.cms import CmsFault, open_cms
 from verification.engine.paths import find_path
 from verification.facts import CopyFacts
 from verification.policy import TrustAnchor
-from verification.report import Finding
+from verification.report import Finding, recall_finding
 
 __all__ = ["Seal", "SealLists", "judge_seal", "read_lists"]
 
@@ -114,9 +114,7 @@ def _with_register(check: SealCheck, claims: SealClaims, copy: CopyFacts | None)
     if said != ours or check.key.agency != copy.agency_code:
         return Seal(SealState.INVALID, claims, (Finding("verify.qr_differs", "error"),))
     if copy.recalled is not None:
-        evidence = {"at": timestamp_text(copy.recalled.at), "reason": copy.recalled.reason}
-        found = Finding("verify.recalled", "error", evidence | {"successor": copy.recalled.successor or "–"})
-        return Seal(SealState.REVOKED, claims, (found,))
+        return Seal(SealState.REVOKED, claims, (recall_finding(copy.recalled),))
     if copy.register_state == "voided":
         return Seal(SealState.INVALID, claims, (Finding("verify.number_voided", "error", {"number": copy.number}),))
     if not copy.released:

@@ -5,7 +5,6 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from core.clock import timestamp_text
 from core.errors import ServiceError
 from core.formats.note import NoteKey, verify_proof
 from core.formats.qr_seal import SealState
@@ -14,7 +13,7 @@ from core.values import Realm
 from verification.engine import codes
 from verification.facts import CopyFacts, CopyRegister
 from verification.policy import Policy
-from verification.report import Finding, Indication, Report, SignatureReport
+from verification.report import Finding, Indication, Report, SignatureReport, recall_finding
 from verification.seals import SealLists, judge_seal
 from verification.verdict import decide
 from verification.worker import facts_of, judge
@@ -115,8 +114,7 @@ def _compare(copy: CopyFacts, digest: bytes, signatures: tuple[SignatureReport, 
     if any(s.realm not in {None, copy.realm.value} for s in signatures):
         found.append(Finding("verify.mixed_realm", "error"))
     if copy.recalled is not None:
-        evidence = {"at": timestamp_text(copy.recalled.at), "reason": copy.recalled.reason}
-        found.append(Finding("verify.recalled", "error", evidence | {"successor": copy.recalled.successor or "–"}))
+        found.append(recall_finding(copy.recalled))
     return found
 
 

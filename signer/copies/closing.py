@@ -111,7 +111,7 @@ class BookDesk:
         entries = int((book.totals or {}).get("entries", 0))
         return await open_question(
             self.signing, uow, credential=credential, prepared=prepared, person_id=clerk_id, role="seal", title=title,
-            pages=max(1, entries), client=self.client, description=agency.name,
+            pages=export.page_count(entries, closed=True), client=self.client, description=agency.name,
         )  # fmt: skip
 
     async def _seal(self, book: Book, agency: Agency, clerk_id: str, order_id: str, note: Note) -> str:

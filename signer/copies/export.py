@@ -13,7 +13,7 @@ from signer.copies.register import Book, Entry
 from signer.copies.typeface import Typeface, typeface
 from signer.copies.wording import Wording
 
-__all__ = ["BOOK", "as_csv", "as_pdf"]
+__all__ = ["BOOK", "as_csv", "as_pdf", "page_count"]
 
 BOOK = "Book"
 """Name of the seal's field."""
@@ -56,12 +56,21 @@ def as_csv(agency: Agency, book: Book, entries: list[Entry]) -> bytes:
     return b"\xef\xbb\xbf" + text.getvalue().encode()
 
 
+def page_count(lines: int, *, closed: bool) -> int:
+    """Pages of the PDF: a closed book leaves room for its seal."""
+    return max(1, -(-lines // _per_page(closed=closed)))
+
+
+def _per_page(*, closed: bool) -> int:
+    return int((_PAGE[1] - 2 * _MARGIN - 60 - (_SEAL_ROOM if closed else 0)) / _ROW)
+
+
 def as_pdf(agency: Agency, book: Book, entries: list[Entry]) -> bytes:
     """A4 landscape with totals at the end; a closed book has an empty field for the agency's seal there."""
     wording = Wording.of(agency.wording)
     face = typeface()
     rows = [_line(entry, wording) for entry in entries]
-    per_page = int((_PAGE[1] - 2 * _MARGIN - 60 - (_SEAL_ROOM if book.totals is not None else 0)) / _ROW)
+    per_page = _per_page(closed=book.totals is not None)
     chunks = [rows[i : i + per_page] for i in range(0, len(rows), per_page)] or [[]]
     writer = PdfFileWriter(stream_xrefs=False)
     used: set[int] = set()

@@ -26,7 +26,7 @@ from signer.copies import store
 from signer.credentials import Credential, Credentials
 from signer.keystores.model import KeyPurpose
 
-__all__ = ["Published", "Publisher", "publication_table", "seal_keys"]
+__all__ = ["KEYS", "Published", "Publisher", "publication_table", "seal_keys"]
 
 publication_table = sa.Table(
     "publication",
@@ -41,6 +41,7 @@ publication_table = sa.Table(
 """The newest list of each name; whoever serves them needs no key."""
 
 KEYS = "qr-seal-keys"
+"""Name of the key list, and of its files without their endings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

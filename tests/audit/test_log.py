@@ -132,6 +132,8 @@ async def test_a_mark_that_another_leader_moved_between_our_two_reads_freezes_no
     await log.sequence()
     # we had read the state at 2; by the time we read the mark it stands, rightly, at 3
     await log._require_not_behind(log._highwater.read(), size, root)
+    with pytest.raises(Broken, match=r"log\.frozen"):  # a mark beyond anything the database ever had still freezes
+        await log._require_not_behind((9, root), size, root)
 
 
 async def test_a_leaf_in_many_tiles_is_proven_from_the_few_it_needs(make, clock):

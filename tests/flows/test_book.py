@@ -59,15 +59,8 @@ async def test_a_closed_book_carries_its_totals_under_the_seal(service, tmp_path
 
 
 async def test_a_book_with_a_number_still_held_stays_open_and_a_certifier_cannot_close_it(service, tmp_path):
-    class Stop(Exception):
-        pass
-
-    def stop(step):
-        if step == "prepare":
-            raise Stop
-
-    with pytest.raises(Stop):
-        await certify_file(service, [town.scan()], "x", town.request(), tmp_path, stop)
+    with pytest.raises(town.Stop):
+        await certify_file(service, [town.scan()], "x", town.request(), tmp_path, town.stop_at("prepare"))
     book, clerk = await book_and_clerk(service)
     with pytest.raises(Refused, match=r"register\.still_reserved"):
         await service.books.close(book.id, clerk, lambda _: None)
@@ -83,17 +76,9 @@ async def test_a_crash_after_any_step_ends_in_one_sealed_book(service, tmp_path)
     await certify_file(service, [town.scan()], "x", town.request(), tmp_path)
     book, clerk = await book_and_clerk(service)
 
-    class Stop(Exception):
-        pass
-
     for step in ("close", "prepare", "seal.spend", "seal.sign", "seal.record"):
-
-        def stop(seen, step=step):
-            if seen == step:
-                raise Stop
-
-        with pytest.raises(Stop):
-            await service.books.close(book.id, clerk, stop)
+        with pytest.raises(town.Stop):
+            await service.books.close(book.id, clerk, town.stop_at(step))
     closed = await service.books.close(book.id, clerk, lambda _: None)
     assert closed.closing_document is not None
 
@@ -135,4 +120,5 @@ async def test_a_book_of_many_lines_breaks_into_pages_and_the_seal_covers_no_lin
     file.write_bytes(await service.documents.get(closed.closing_document))
     text = subprocess.run(["pdftotext", "-layout", file, "-"], capture_output=True, text=True, check=True).stdout
     assert all(f"Người {n}" in text for n in range(70))
+    assert text.count("\f") == export.page_count(70, closed=True) > 1
     assert "đã hủy 70" in text

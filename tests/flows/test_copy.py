@@ -190,16 +190,8 @@ async def test_only_the_signer_role_holds_keys(tmp_path):
 async def test_a_date_that_has_passed_voids_the_number_and_composes_again(tmp_path):
     settings = await town.build(tmp_path / "home")
     async with bootstrap.open_service(settings, ProcessRole.SIGNER) as service:
-
-        class Stop(Exception):
-            pass
-
-        def stop(step):
-            if step == "prepare":
-                raise Stop
-
-        with pytest.raises(Stop):
-            await certify_file(service, [town.scan()], "x", town.request(), tmp_path, stop)
+        with pytest.raises(town.Stop):
+            await certify_file(service, [town.scan()], "x", town.request(), tmp_path, town.stop_at("prepare"))
         async with service.db.write() as uow:
             (copy,) = await store.all_copies(uow)
             import datetime as dt
@@ -218,16 +210,8 @@ async def test_a_renewal_that_gets_no_number_leaves_the_old_copy_as_it_was(tmp_p
     settings = await town.build(tmp_path / "home")
     clock = BentClock(SystemClock().now())
     async with bootstrap.open_service(settings, ProcessRole.SIGNER, clock) as service:
-
-        class Stop(Exception):
-            pass
-
-        def stop(step):
-            if step == "prepare":
-                raise Stop
-
-        with pytest.raises(Stop):
-            await certify_file(service, [town.scan()], "x", town.request(), tmp_path, stop)
+        with pytest.raises(town.Stop):
+            await certify_file(service, [town.scan()], "x", town.request(), tmp_path, town.stop_at("prepare"))
         clock.move(days=370)  # next year's book is not open
         async with service.db.read() as uow:
             (copy,) = await store.all_copies(uow)

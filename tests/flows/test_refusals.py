@@ -75,21 +75,9 @@ async def test_an_agency_must_be_named_when_there_are_two_and_needs_its_people(s
         await certify_file(service, [town.scan()], "x", town.request(agency="H2"), tmp_path)
 
 
-class Stop(Exception):
-    pass
-
-
-def stop_at(step):
-    def note(seen):
-        if seen == step:
-            raise Stop
-
-    return note
-
-
 async def stopped(service, tmp_path, step):
-    with pytest.raises(Stop):
-        await certify_file(service, [town.scan()], "x", town.request(), tmp_path, stop_at(step))
+    with pytest.raises(town.Stop):
+        await certify_file(service, [town.scan()], "x", town.request(), tmp_path, town.stop_at(step))
     async with service.db.read() as uow:
         (copy,) = await store.all_copies(uow)
     return copy

@@ -134,15 +134,8 @@ async def test_a_recall_names_its_successor_and_refuses_a_bad_one(service, tmp_p
 
 
 async def test_a_code_before_release_and_a_voided_one_never_read_as_valid(service, tmp_path):
-    class Stop(Exception):
-        pass
-
-    def stop(step):
-        if step == "prepare":
-            raise Stop
-
-    with pytest.raises(Stop):
-        await certify_file(service, [town.scan()], "x", town.request(), tmp_path, stop)
+    with pytest.raises(town.Stop):
+        await certify_file(service, [town.scan()], "x", town.request(), tmp_path, town.stop_at("prepare"))
     async with service.db.read() as uow:
         (copy,) = await store.all_copies(uow)
     for void in (True, False):

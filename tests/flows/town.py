@@ -53,3 +53,17 @@ def request(**change):
         "pages": None, "copies": 1, "requester": "Phạm Thị Ổn", "device": "máy quét",
         "scanned_at": dt.datetime(2026, 11, 25, tzinfo=dt.UTC), **change,
     }  # fmt: skip
+
+
+class Stop(Exception):
+    """What a crash looks like to the work it ends."""
+
+
+def stop_at(step):
+    """A ``note`` that ends the work after ``step``."""
+
+    def note(seen):
+        if seen == step:
+            raise Stop
+
+    return note

@@ -100,7 +100,7 @@ def test_verify_speaks_json_lines_and_exits_by_the_worst_verdict(home, copy, tmp
     [("verify",), ("verify", "no-such-file.pdf"), ("nonsense",), ("copy", "certify"), ("init", "--realm", "moon")],
 )
 def test_wrong_use_is_exit_code_two(home, arguments):
-    dauso(home, *arguments, code=2)
+    assert dauso(home, *arguments, code=2).stdout == ""
 
 
 @pytest.mark.parametrize(

@@ -56,8 +56,10 @@ async def test_keys_and_days_have_budgets_of_their_own(db, clock):
     for name in ("qr-1", "qr-2"):
         for _ in range(7):
             await budgets.spend(name, KeyPurpose.QR)
+    with pytest.raises(Refused):
+        await budgets.spend("qr-1", KeyPurpose.QR)
     clock.move(days=1)
-    await budgets.spend("qr-1", KeyPurpose.QR)
+    assert await budgets.spend("qr-1", KeyPurpose.QR) is None
 
 
 async def test_many_at_once_never_get_more_than_there_is(db, clock):
