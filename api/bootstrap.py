@@ -8,7 +8,7 @@ import asyncio
 import gc
 import json
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -19,7 +19,7 @@ from alembic import command
 from alembic.config import Config
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from api.roles import ProcessRole
+from api.roles import WEB_WRITES, ProcessRole
 from api.signing import Records, SignerParts, key_opener, make_enrolment, open_signer, open_store
 from audit.log import LogReader
 from core.certificates import Certificate
@@ -30,6 +30,7 @@ from core.errors import Broken, NotFound, Refused, ServiceError
 from core.formats.note import NoteKey
 from core.jobs import Jobs
 from core.limits import LIMITS
+from core.logs import logger
 from core.objects import Documents
 from core.sandbox import Sandbox
 from core.settings import Settings
@@ -38,7 +39,10 @@ from signer.copies import store
 from signer.copies.closing import BookDesk
 from signer.copies.desk import CopyDesk
 from signer.copies.facts import RegisterFacts
+from signer.copies.notices import Notices
 from signer.copies.publication import Publisher
+from signer.copies.recalls import Recalls
+from signer.copies.reception import Reception
 from signer.copies.register import Register
 from signer.credentials import Credentials
 from signer.enrolment import Enrolment
@@ -54,6 +58,8 @@ __all__ = [
     "is_home",
     "make_sandbox",
     "open_service",
+    "require_narrow_rights",
+    "signer_work",
 ]
 
 _PRELOAD = ("signer.copies.intake.work:warm", "verification.engine.codes:warm", "verification.worker:warm")
@@ -82,29 +88,40 @@ class Service:
     @property
     def copies(self) -> CopyDesk:
         """The desk; only where keys may be used."""
-        return self._signing().copies
+        return self.parts().copies
 
     @property
     def enrolment(self) -> Enrolment:
         """Enrolment; only where keys may be made."""
-        return self._signing().enrolment
+        return self.parts().enrolment
 
     @property
     def books(self) -> BookDesk:
         """Closing of books; only where keys may be used."""
-        return self._signing().books
+        return self.parts().books
 
     @property
     def publisher(self) -> Publisher:
         """The public lists; only where keys may be used."""
-        return self._signing().publisher
+        return self.parts().publisher
+
+    @property
+    def reception(self) -> Reception:
+        """Takes portals' requests; only where keys may be used."""
+        return self.parts().reception
+
+    @property
+    def recalls(self) -> Recalls:
+        """Recalls by a named person; only where keys may be used."""
+        return self.parts().recalls
 
     @property
     def jobs(self) -> Jobs:
         """Durable work; only where keys may be used."""
-        return self._signing().jobs
+        return self.parts().jobs
 
-    def _signing(self) -> "SignerParts":
+    def parts(self) -> "SignerParts":
+        """What the signer role holds."""
         if self.signing is None:
             raise Broken("home.role", role=self.role)
         return self.signing
@@ -176,7 +193,8 @@ async def open_service(settings: Settings, role: ProcessRole, clock: Clock | Non
         raise NotFound("home.missing", home=str(settings.home))
     realm = Realm(json.loads((settings.home / "home.json").read_text())["realm"])
     clock = clock or SystemClock()
-    async with Database(settings.database) as db, make_sandbox() as sandbox:
+    writes = None if role is ProcessRole.SIGNER else WEB_WRITES
+    async with Database(settings.database, writes) as db, make_sandbox() as sandbox:
         parts = Records(clock)
         documents = Documents.open(settings.objects_url, settings.home)
         async with db.read() as uow:
@@ -201,6 +219,37 @@ async def open_service(settings: Settings, role: ProcessRole, clock: Clock | Non
         else:
             async with _at_work(db, signing.jobs):
                 yield service
+                await _last_notices(signing.notices)
+
+
+async def _last_notices(notices: Notices) -> None:
+    """A command that releases or recalls leaves lists behind that say so; the next process tries again if it cannot."""
+    try:
+        await notices.flush()
+    except ServiceError as error:
+        logger().warning("lists.not_published", code=error.code)
+
+
+def signer_work(service: Service) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+    """What a signer process does by itself, each until cancelled."""
+    parts = service.parts()
+    return [parts.reception.serve, parts.notices.serve]
+
+
+async def require_narrow_rights(service: Service) -> None:
+    """On PostgreSQL the web's user must not be able to write what its role may not. Raises ``home.web_rights``.
+
+    On SQLite the connection itself refuses. In training wide rights are only said, so that a demo needs one user.
+    """
+    if service.db.is_sqlite:
+        return
+    async with service.db.read() as uow:
+        wide = await uow.exec_driver_sql("SELECT has_table_privilege(current_user, 'activation', 'INSERT, UPDATE')")
+        if not wide.scalar_one():
+            return
+    if service.realm is Realm.PRODUCTION:
+        raise Refused("home.web_rights")
+    logger().warning("web.wide_rights", role=service.role)
 
 
 @asynccontextmanager

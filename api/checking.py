@@ -53,8 +53,7 @@ class Checker:
             clock: Clock = SystemClock()
             if bootstrap.is_home(settings.home) or settings.database_url:
                 service = await stack.enter_async_context(bootstrap.open_service(settings, ProcessRole.WEB))
-                anchors.append(TrustAnchor(certificate=service.root, realm=service.realm))
-                anchors += stamping_anchors(settings, service.realm)
+                anchors += _own(service)
                 register, clock, sandbox = service.facts, service.clock, service.sandbox
             else:
                 sandbox = await stack.enter_async_context(bootstrap.make_sandbox())
@@ -62,6 +61,14 @@ class Checker:
                 clock=clock, sandbox=sandbox, anchors=tuple(anchors), register=register, host=settings.host,
                 lists=_lists(lists, tuple(anchors), clock.now()),
             )  # fmt: skip
+
+    @classmethod
+    def of(cls, service: bootstrap.Service) -> Self:
+        """With an open home's register and anchors alone."""
+        return cls(
+            clock=service.clock, sandbox=service.sandbox, anchors=_own(service), register=service.facts, lists=None,
+            host=service.settings.host,
+        )  # fmt: skip
 
     async def check(self, data: bytes) -> Report:
         """A PDF, or a picture that shows a QR seal."""
@@ -78,6 +85,11 @@ class Checker:
     async def _texts(self, data: bytes) -> list[str]:
         found, _ = await self.sandbox.run(codes.in_picture, data, {})
         return [str(text) for text in found["texts"]]
+
+
+def _own(service: bootstrap.Service) -> tuple[TrustAnchor, ...]:
+    root = TrustAnchor(certificate=service.root, realm=service.realm)
+    return (root, *stamping_anchors(service.settings, service.realm))
 
 
 def _lists(folder: Path | None, anchors: tuple[TrustAnchor, ...], at: dt.datetime) -> SealLists | None:

@@ -1,8 +1,9 @@
-"""Process roles: what a process may hold. ``bootstrap`` builds only that."""
+"""Process roles: what a process may hold, and what it may write. ``bootstrap`` builds only that."""
 
 from enum import StrEnum
+from typing import Final
 
-__all__ = ["ProcessRole"]
+__all__ = ["WEB_WRITES", "ProcessRole"]
 
 
 class ProcessRole(StrEnum):
@@ -16,3 +17,13 @@ class ProcessRole(StrEnum):
     """Background work without keys."""
     VERIFIER = "verifier"
     """Hostile bytes; no secrets, no database."""
+
+
+WEB_WRITES: Final = frozenset({
+    "access_token", "batch", "client_assertion", "copy_request", "idempotent_answer", "upload", "upload_part",
+    "webhook_attempt", "webhook_delivery", "webhook_endpoint", "webhook_secret",
+})  # fmt: skip
+"""Tables that the roles without keys may write. No activation, order, signature, register, log or directory among them.
+
+SQLite refuses the others in the connection itself; on PostgreSQL ``dauso grants`` writes the statements for their user.
+"""

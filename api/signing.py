@@ -27,9 +27,13 @@ from signer.activation.passkeys import RelyingParty, SoftwarePasskey
 from signer.ceremony import SigningDesk
 from signer.copies.closing import BookDesk
 from signer.copies.desk import CopyDesk
+from signer.copies.inbox import Inbox
+from signer.copies.notices import Notices
 from signer.copies.pages import Printer
 from signer.copies.pictures import Pictures
 from signer.copies.publication import Publisher
+from signer.copies.recalls import Recalls
+from signer.copies.reception import Reception
 from signer.copies.register import Register
 from signer.credentials import Credential, Credentials, OpenKey
 from signer.enrolment import Enrolment
@@ -106,6 +110,10 @@ class SignerParts:
     enrolment: Enrolment
     publisher: Publisher
     jobs: Jobs
+    reception: Reception
+    notices: Notices
+    recalls: Recalls
+    evidence: EmbeddedEvidence
 
 
 async def open_signer(
@@ -141,21 +149,29 @@ async def open_signer(
             await redeem.approve(uow, clock, RP, tx, passkey.answer(challenge, RP))
 
     pictures = Pictures(db, clock, documents, sandbox)
+    publisher = Publisher(
+        db=db, clock=clock, directory=parts.directory, credentials=parts.credentials, open_key=open_key
+    )
+    notices = Notices(db=db, clock=clock, publisher=publisher)
     copies = CopyDesk(
         signing=desk, pictures=pictures, directory=parts.directory, register=parts.register,
         printer=Printer(db=db, directory=parts.directory, register=parts.register, credentials=parts.credentials,
                         documents=documents, open_key=open_key, sandbox=sandbox, host=settings.host,
                         system=settings.system_name),
         checks=evidence, approver=training_hand if realm is Realm.TRAINING else None, client="dauso-cli",
+        told=notices.mark,
     )  # fmt: skip
+    jobs = _jobs(settings, clock, copies)
     return SignerParts(
+        evidence=evidence,
+        reception=Reception(db=db, clock=clock, inbox=Inbox(clock), desk=copies, documents=documents, sandbox=sandbox, jobs=jobs),
         store=keys, copies=copies,
         books=BookDesk(signing=desk, pictures=pictures, directory=parts.directory, register=parts.register, checks=evidence,
                        approver=copies.approver, client=copies.client),
         enrolment=make_enrolment(settings, realm, clock, db, parts, keys, open_key),
-        publisher=Publisher(db=db, clock=clock, directory=parts.directory, credentials=parts.credentials,
-                            open_key=open_key),
-        jobs=_jobs(settings, clock, copies),
+        publisher=publisher, notices=notices,
+        recalls=Recalls(db=db, clock=clock, directory=parts.directory, desk=copies, notices=notices),
+        jobs=jobs,
     )  # fmt: skip
 
 

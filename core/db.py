@@ -29,13 +29,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.types import TypeDecorator
 
 from core import sqlite
-from core.errors import Unavailable
+from core.errors import Broken, Unavailable
 
 __all__ = [
     "Database",
     "UnitOfWork",
     "UtcDateTime",
     "append_only",
+    "grants",
     "insert_new",
     "metadata",
     "row_by",
@@ -135,6 +136,19 @@ def row_by(column: sa.Column[Any]) -> sa.Select[Any]:
     return sa.select(column.table).where(column == sa.bindparam("value"))
 
 
+def grants(user: str, may_write: frozenset[str]) -> list[str]:
+    """PostgreSQL statements that let ``user`` read everything of ours and change rows of ``may_write`` only."""
+    quoted = '"' + user.replace('"', '""') + '"'
+    tables = [table.name for table in metadata.sorted_tables]
+    return [
+        f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {quoted}",
+        f"GRANT USAGE ON SCHEMA public TO {quoted}",
+        f"GRANT SELECT ON {', '.join([*tables, 'alembic_version'])} TO {quoted}",
+        f"GRANT INSERT, UPDATE, DELETE ON {', '.join(sorted(may_write))} TO {quoted}",
+        f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {quoted}",
+    ]
+
+
 def insert_new(uow: AsyncConnection, table: sa.Table) -> Any:
     """``INSERT … ON CONFLICT DO NOTHING``: two spellings, one meaning; the row count says whether it was new."""
     insert = sqlite_dialect.insert if uow.dialect.name == "sqlite" else postgresql_dialect.insert
@@ -168,22 +182,33 @@ async def swap_state(uow: AsyncConnection, key: sa.Column[Any], which: Any, old:
 class Database:
     """Two engines on SQLite (readers do not queue behind the writer), one on PostgreSQL."""
 
-    def __init__(self, url: str) -> None:
-        """``url``: ``sqlite+aiosqlite:////path`` or ``postgresql+psycopg://…``. Opens nothing yet."""
+    def __init__(self, url: str, may_write: frozenset[str] | None = None) -> None:
+        """``url``: ``sqlite+aiosqlite:////path`` or ``postgresql+psycopg://…``. Opens nothing yet.
+
+        ``may_write``: the only tables this process may change. SQLite's connections then refuse the others; on
+        PostgreSQL the user's grants do (``grants``).
+        """
         self.url = url
+        self._may_write = may_write
         self.is_sqlite = url.startswith("sqlite")
         if self.is_sqlite:
-            self._writer = self._sqlite(url, "BEGIN IMMEDIATE")
-            self._reader = self._sqlite(url, "BEGIN")
+            self._writer = self._sqlite(url, "BEGIN IMMEDIATE", may_write)
+            self._reader = self._sqlite(url, "BEGIN", may_write)
         else:
             self._writer = self._reader = create_async_engine(url, pool_size=8, max_overflow=8, pool_pre_ping=True)
 
     @staticmethod
-    def _sqlite(url: str, begin: str) -> AsyncEngine:
+    def _sqlite(url: str, begin: str, may_write: frozenset[str] | None) -> AsyncEngine:
         options = {"isolation_level": None, "timeout": 30, "async_creator_fn": sqlite.connect}
         # every transaction is ended by its block, so a connection comes back clean
         engine = create_async_engine(url, connect_args=options, pool_reset_on_return=None)
         event.listen(engine.sync_engine, "connect", set_pragmas)
+        if may_write is not None:
+
+            def bind(connection: Any, _record: Any) -> None:
+                connection.driver_connection.allow_writes(may_write)
+
+            event.listen(engine.sync_engine, "connect", bind)
         dialect: Any = engine.sync_engine.dialect
         dialect.do_begin = lambda connection: connection.execute(begin).close()
         return engine
@@ -214,6 +239,8 @@ class Database:
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise Unavailable("database.unavailable") from error
+            if "not authorized" in str(error.orig) or getattr(error.orig, "sqlstate", "") == "42501":
+                raise Broken("database.not_allowed") from error
             raise
 
     async def retrying(self, work: Callable[[UnitOfWork], Awaitable[_T]], tries: int = 4) -> _T:

@@ -18,6 +18,8 @@ LIMITS: Final[dict[str, int]] = {
     "qr.cose_bytes": 600,
     "qr.key_days": 400,  # a seal key's life; its papers stay checkable afterwards
     "qr.list_hours": 24,  # after that a public list reads as old
+    "lists.gather_ms": 500,  # releases within that time share one signed list
+    "lists.look_seconds": 300,  # how often lists are compared with the register without being asked
     "outbound.bytes": 10 * 1024 * 1024,
     "outbound.connect_seconds": 5,
     "outbound.total_seconds": 15,
@@ -25,6 +27,9 @@ LIMITS: Final[dict[str, int]] = {
     "log.batch": 2_048,
     "activation.seconds": 600,
     "activation.documents": 100,
+    "recall.day": 20,  # an agency's copies taken back in 24 hours through one door; one stolen key must not void a province
+    "recall.alarm": 5,  # from that many in 24 hours a person is told to look
+    "recall.reason_letters": 500,
     "copies.per_number": 100,
     "copies.check_here_bytes": 1024 * 1024,  # a finished copy up to this size is checked without a child of its own
     "ca.answer_seconds": 60,  # a signed status answer is given again while the database still says the same
@@ -36,6 +41,33 @@ LIMITS: Final[dict[str, int]] = {
     "budget.list": 20_000,
     "budget.ca": 20_000,
     "budget.lease": 50,
+    # the doors over HTTP
+    "web.body_bytes": 1024 * 1024,  # a request's body where the route does not say otherwise
+    "web.file_bytes": 200 * 1024 * 1024 + 64 * 1024,  # a file with the multipart frame around it
+    "web.body_seconds": 300,  # a whole body; weak lines use resumable uploads
+    "web.header_bytes": 16 * 1024,
+    "web.headers": 80,
+    "web.url_bytes": 4096,
+    "web.files_per_copy": 100,  # scanned pages given one by one
+    "web.page": 200,  # rows of one page of a list
+    "web.wait_seconds": 25,  # longest long poll: below the idle time of usual proxies
+    "web.drain_seconds": 30,  # how long requests under way may take at a stop
+    "inbox.lease_seconds": 300,  # a request taken by a dead process is taken again after that
+    "inbox.at_once": 3,  # papers under way in one signer: intake in its own process, the rest on the loop
+    "inbox.sweep_seconds": 15,  # how often a signer looks without being woken: only recovery waits for this
+    "batch.items": 5_000,
+    "batch.chunk": 50,  # papers in one piece of durable work
+    # requests a minute in one process
+    "rate.public_minute": 1_200,  # pages, lists, PKI: from one address
+    "rate.check_minute": 120,  # questions by code from one address: an office behind one address must be served
+    "rate.check_total_minute": 60_000,  # from all: guessing eighty bits stays hopeless
+    "rate.file_minute": 30,  # files from one address
+    "rate.file_total_minute": 1_200,
+    "rate.token_minute": 60,
+    "rate.token_total_minute": 6_000,
+    "rate.client_minute": 6_000,  # one portal's backend
+    "oauth.token_seconds": 600,
+    "oauth.assertion_seconds": 300,  # longest life of a client assertion
     "jobs.at_once": 4,  # recovered work must not take all memory at a restart
     "jobs.settle_seconds": 60,  # how long a command waits at its end for work it took over
 }

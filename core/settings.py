@@ -38,6 +38,26 @@ class Settings(BaseSettings):
     outbound_private: str = Field(
         default="", description="Inner services that may be reached, host:port each, separated by commas."
     )
+    web_bind: str = Field(default="127.0.0.1:8000", description="Address and port of the public door.")
+    operator_bind: str = Field(
+        default="127.0.0.1:8002",
+        description="Address and port of the operator's door (metrics); never shown to the world.",
+    )
+    web_workers: int = Field(default=1, ge=1, le=64, description="Processes behind the public door.")
+    web_hosts: str = Field(
+        default="", description="Further host names that are answered, separated by commas; `host` always is."
+    )
+    web_proxies: str = Field(
+        default="", description="Addresses of proxies whose X-Forwarded-For is believed, separated by commas."
+    )
+    web_url: str = Field(default="", description="How people reach the public door; empty means https:// and host.")
+    web_key_file: Path | None = Field(
+        default=None,
+        description="32-byte key file of the web process for answers and webhook secrets; made under home.",
+    )
+    signer_socket: Path | None = Field(
+        default=None, description="Unix socket on which the signer answers the web process; empty means under home."
+    )
     executor_id: str = Field(
         default="local", description="Stable name of this process for recovery of unfinished work."
     )
@@ -53,6 +73,26 @@ class Settings(BaseSettings):
     def jobs_database(self) -> str:
         """Where unfinished work is noted: with ours on PostgreSQL; on SQLite a file of its own, since each has one writer."""
         return self.database_url or f"sqlite+aiosqlite:///{self.home.resolve() / 'jobs.db'}"
+
+    @property
+    def url(self) -> str:
+        """The public door's address in force, without a final slash."""
+        return (self.web_url or f"https://{self.host}").rstrip("/")
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """Host names that are answered."""
+        return frozenset({self.host, *(h.strip().lower() for h in self.web_hosts.split(",") if h.strip())})
+
+    @property
+    def socket(self) -> Path:
+        """The signer's socket in force."""
+        return self.signer_socket or self.home.resolve() / "run" / "signer.sock"
+
+    @property
+    def web_key(self) -> Path:
+        """The web process's key file in force."""
+        return self.web_key_file or self.home / "web-key"
 
     @property
     def origin(self) -> str:

@@ -92,6 +92,10 @@ class _Connection:
         self._connection = connection
         self._conn = connection
 
+    def allow_writes(self, tables: frozenset[str]) -> None:
+        """From now on this connection changes rows of ``tables`` only, and no schema: SQLite has no users to say so."""
+        self._connection.set_authorizer(_authorizer(tables))
+
     @property
     def isolation_level(self) -> str | None:
         return self._connection.isolation_level
@@ -120,6 +124,27 @@ class _Connection:
     def stop(self) -> None:
         """Ends the connection without waiting (garbage collection)."""
         self._connection.close()
+
+
+_CHANGES = frozenset({sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE})
+_HARMLESS = frozenset({
+    sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_TRANSACTION, sqlite3.SQLITE_FUNCTION,
+    sqlite3.SQLITE_RECURSIVE, sqlite3.SQLITE_SAVEPOINT,
+})  # fmt: skip
+_PRAGMAS = frozenset({"busy_timeout", "read_uncommitted", "table_info", "table_xinfo"})
+
+
+def _authorizer(tables: frozenset[str]) -> Any:
+    """What SQLite asks while it compiles a statement; a trigger's own changes are asked about too."""
+
+    def decide(action: int, first: str | None, *_: Any) -> int:
+        if action in _HARMLESS or (action in _CHANGES and first in tables):
+            return sqlite3.SQLITE_OK
+        if action == sqlite3.SQLITE_PRAGMA and first in _PRAGMAS:
+            return sqlite3.SQLITE_OK
+        return sqlite3.SQLITE_DENY
+
+    return decide
 
 
 async def _to_the_end(work: Any) -> None:

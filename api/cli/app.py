@@ -1,4 +1,4 @@
-"""``dauso``: init, demo, doctor, agency, person, book, copy, lists, verify, log."""
+"""``dauso``: init, demo, doctor, serve, signer, worker, agency, person, book, client, copy, lists, verify, log, grants."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from api.cli import book, copy, demo, house, lists, log, verify
+from api.cli import book, client, copy, demo, house, lists, log, serve, verify
 from api.cli.show import err
 from core import logs
 from core.settings import Settings
@@ -22,12 +22,16 @@ app = typer.Typer(
 app.add_typer(house.agency_app, name="agency")
 app.add_typer(house.person_app, name="person")
 app.add_typer(book.app, name="book")
+app.add_typer(client.app, name="client")
 app.add_typer(copy.app, name="copy")
 app.add_typer(lists.app, name="lists")
 app.add_typer(log.app, name="log")
 app.command("init")(house.init)
 app.command("doctor")(house.doctor)
 app.command("demo")(demo.demo)
+app.command("serve")(serve.serve)
+app.command("signer")(serve.signer)
+app.command("grants")(house.grants)
 app.command("verify")(verify.verify)
 
 

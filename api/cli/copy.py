@@ -144,15 +144,22 @@ def recall(
     context: typer.Context,
     copy_id: str,
     reason: Annotated[str, typer.Option(help="Lý do / reason")],
+    by: Annotated[str, typer.Option(help="Người quyết định (mã người) / id of the person who decided")],
     successor: Annotated[str | None, typer.Option(help="Bản thay thế / id of the copy in its place")] = None,
+    since: Annotated[dt.datetime | None, typer.Option(help="Từ lúc / from when (UTC)")] = None,
+    beyond_limit: Annotated[
+        bool, typer.Option("--beyond-limit", help="Vượt mức mỗi ngày của cơ quan / beyond the agency's daily limit")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Thu hồi bản sao đã phát hành; mọi nơi kiểm tra đều báo / take a released copy back; every check says so."""
 
     async def work() -> None:
         async with bootstrap.open_service(settings_of(context), ProcessRole.SIGNER) as service:
-            copy = await service.copies.recall(copy_id, reason, successor)
-            await service.publisher.statuses(copy.agency_id, copy.status_year)
+            copy = await service.recalls.recall(
+                copy=copy_id, reason=reason, by=by, successor=successor, beyond_limit=beyond_limit,
+                since=None if since is None else since.replace(tzinfo=dt.UTC).isoformat(),
+            )  # fmt: skip
         print_json({"id": copy_id, "state": "recalled", "at": copy.recalled_at}) if as_json else out.print(
             f"{copy_id} đã thu hồi / recalled", markup=False
         )

@@ -8,11 +8,12 @@ import typer
 
 from api import bootstrap
 from api.cli.show import out, print_json, read_file, read_wording, run, settings_of
-from api.roles import ProcessRole
+from api.roles import WEB_WRITES, ProcessRole
+from core import db
 from core.directory.model import Role
 from core.values import Realm, Regime
 
-__all__ = ["agency_app", "doctor", "init", "person_app"]
+__all__ = ["agency_app", "doctor", "grants", "init", "person_app"]
 
 agency_app = typer.Typer(help="Cơ quan / agencies.", no_args_is_help=True)
 person_app = typer.Typer(help="Người ký và văn thư / officials and clerks.", no_args_is_help=True)
@@ -170,3 +171,12 @@ def list_people(context: typer.Context, as_json: AsJson = False) -> None:
                         out.print(f"{person.id}  {person.name}  {', '.join(roles)}", markup=False)
 
     run(work, as_json)
+
+
+def grants(
+    context: typer.Context, user: Annotated[str, typer.Argument(help="Tài khoản PostgreSQL / PostgreSQL user")]
+) -> None:
+    """In lệnh SQL cấp quyền hẹp cho tài khoản của tiến trình web / SQL that gives the web's user its narrow rights."""
+    settings_of(context)
+    for statement in db.grants(user, WEB_WRITES):
+        out.print(f"{statement};", markup=False)

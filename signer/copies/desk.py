@@ -8,6 +8,8 @@ made is named by its digest, and the state moves by compare-and-swap in the tran
 · 8 receipt
 """
 
+import datetime as dt
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -39,6 +41,8 @@ from signer.records import copy_table, order_table
 
 __all__ = ["CopyDesk", "SelfCheck", "attested"]
 
+Settle = Callable[[UnitOfWork], Awaitable[None]]
+
 
 class SelfCheck(Protocol):
     """The full report on our own output before it is released, and the evidence that goes with it."""
@@ -63,10 +67,17 @@ class CopyDesk:
     approver: Approver | None
     client: str
     """Named in the activation record: which door asked."""
+    told: Callable[[CertifiedCopy], None] = lambda _: None
+    """Hears of each copy whose public status has changed."""
 
     # 2 ------------------------------------------------------------------------------------------------ attest
-    async def attest(self, intake: Intake, request: CopyRequest) -> str:
-        """Reserve the number and make the copy; returns its id. Raises ``copy.*``, ``directory.*``, ``register.*``."""
+    async def attest(
+        self, intake: Intake, request: CopyRequest, *, copy_id: str | None = None, settle: Settle | None = None
+    ) -> str:
+        """Reserve the number and make the copy; returns its id. Raises ``copy.*``, ``directory.*``, ``register.*``.
+
+        ``copy_id``: given where a request waits under that id; ``settle`` runs in the transaction that numbers it.
+        """
         clock = self.signing.clock
         _require_regime(request, intake)
         content = await self.signing.documents.put(intake.document)
@@ -77,19 +88,22 @@ class CopyDesk:
             await self._require_people(uow, agency, request.regime, request.certifier_id, request.clerk_id)
             await self._require_printable(uow, agency, request)
             kind = Wording.of(agency.wording).book_kind
+            if settle is not None:
+                await settle(uow)
             return await self._number(
                 uow, agency, kind, {**request.columns(), "pages": intake.pages}, regime=request.regime, facts=facts,
                 content=content, content_length=len(intake.document), certifier_id=request.certifier_id,
-                clerk_id=request.clerk_id,
+                clerk_id=request.clerk_id, copy_id=copy_id,
             )  # fmt: skip
 
     async def _number(
-        self, uow: UnitOfWork, agency: Agency, kind: str, columns: dict[str, Any], *, content: str, **paper: Any
-    ) -> str:
+        self, uow: UnitOfWork, agency: Agency, kind: str, columns: dict[str, Any], *, content: str,
+        copy_id: str | None = None, **paper: Any,
+    ) -> str:  # fmt: skip
         """The number, the copy's row and its leaf, in the caller's transaction; returns the copy's id."""
         clock = self.signing.clock
         entry = await self.register.reserve(uow, agency, kind, columns)
-        copy_id, salt = new_id(clock), random_bytes(32)
+        copy_id, salt = copy_id or new_id(clock), random_bytes(32)
         await uow.execute(
             copy_table.insert(),
             dict(
@@ -284,6 +298,7 @@ class CopyDesk:
         receipt = await desk.log.receipt(f"{copy.id}.{LeafType.COPY_RELEASED.value}")
         async with desk.db.write() as uow:
             moved = await store.move(uow, copy, "released", receipt=receipt)
+        self.told(moved)
         note("receipt")
         return moved
 
@@ -310,23 +325,41 @@ class CopyDesk:
         await self._log(uow, copy_id, copy.realm, LeafType.NUMBER_VOIDED, copy.salt, copy.seal_id)
 
     # -------------------------------------------------------------------------------------------------- recall
-    async def recall(self, copy_id: str, reason: str, successor: str | None = None) -> CertifiedCopy:
-        """Take a released copy back from now on; nothing is erased. ``successor``: id of the copy in its place.
+    async def recall(
+        self, copy_id: str, reason: str, successor: str | None = None, *, by: str | None = None,
+        since: dt.datetime | None = None,
+    ) -> CertifiedCopy:  # fmt: skip
+        """Take a released copy back; nothing is erased.
 
-        Raises ``copy.not_released``, ``copy.already_recalled``, ``copy.no_recall_reason``, ``copy.bad_successor``.
+        ``successor``: id of the copy in its place; ``by``: the person who decided; ``since``: from when, now if not
+        said, never before the release. Raises ``copy.not_released``, ``copy.already_recalled``,
+        ``copy.no_recall_reason``, ``copy.bad_successor``, ``copy.bad_recall_time``.
         """
-        if not reason.strip():
-            raise Refused("copy.no_recall_reason")
+        if not reason.strip() or len(reason) > LIMITS["recall.reason_letters"]:
+            raise Refused("copy.no_recall_reason", most=LIMITS["recall.reason_letters"])
+        now = self.signing.clock.now()
         async with self.signing.db.write() as uow:
             copy = await store.get(uow, copy_id)
-            if copy.state != "released":
+            if copy.state != "released" or copy.settled_at is None:
                 raise Refused("copy.not_released", copy=copy_id)
+            if since is not None and not copy.settled_at <= since <= now:
+                raise Refused("copy.bad_recall_time")
             if successor is not None:
                 after = await store.get(uow, successor)
-                if after.id == copy.id or after.agency_id != copy.agency_id or after.state != "released":
+                fit = after.id != copy.id and after.agency_id == copy.agency_id and after.state == "released"
+                if not fit or after.recalled_at is not None:
                     raise Refused("copy.bad_successor", copy=successor)
-            recalled = await store.recall(uow, copy, self.signing.clock.now(), reason.strip(), successor)
+            recalled = await store.recall(
+                uow,
+                copy,
+                now,
+                recall_reason=reason.strip(),
+                successor=successor,
+                recalled_by=by,
+                recall_from=since or now,
+            )
             await self._log(uow, copy.id, copy.realm, LeafType.COPY_RECALLED, copy.salt, copy.seal_id)
+        self.told(recalled)
         await self.signing.log.sequence()
         return recalled
 

@@ -95,7 +95,7 @@ class RegisterFacts:
                 await self._register.entry(uow, after.entry_id),
             )
             successor = Wording.of(agency.wording).number_text(entry.number)
-        return Recall(copy.recalled_at, copy.recall_reason or "", successor)
+        return Recall(copy.recall_from or copy.recalled_at, copy.recall_reason or "", successor)
 
     async def _certificate(self, uow: UnitOfWork, order_id: str | None) -> bytes | None:
         if order_id is None:

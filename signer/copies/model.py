@@ -84,6 +84,11 @@ class CertifiedCopy:
     settled_at: dt.datetime | None
     reason: str | None
     recalled_at: dt.datetime | None
+    """When it was said."""
+    recall_from: dt.datetime | None
+    """From when it holds."""
+    recalled_by: str | None
+    """Id of the person who decided."""
     recall_reason: str | None
     successor: str | None
     """Id of the copy that takes the place of a recalled one."""

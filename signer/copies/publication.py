@@ -26,7 +26,7 @@ from signer.copies import store
 from signer.credentials import Credential, Credentials
 from signer.keystores.model import KeyPurpose
 
-__all__ = ["KEYS", "Published", "Publisher", "publication_table", "seal_keys"]
+__all__ = ["KEYS", "Published", "Publisher", "publication_table", "published", "seal_keys"]
 
 publication_table = sa.Table(
     "publication",
@@ -71,6 +71,12 @@ async def seal_keys(uow: UnitOfWork, directory: Directory, credentials: Credenti
     now = clock.now().replace(microsecond=0)
     until = now + dt.timedelta(hours=LIMITS["qr.list_hours"])
     return KeyList(sequence=0, issued_at=now, next_update=until, document_types={}, keys=keys)
+
+
+async def published(uow: UnitOfWork, name: str) -> Published | None:
+    """The newest list of that name; whoever serves it needs no key."""
+    row = (await uow.execute(row_by(publication_table.c.name), {"value": name})).first()
+    return None if row is None else Published(**row._mapping)  # noqa: SLF001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,9 +124,30 @@ class Publisher:
         body = await status_list.write(listed, self.open_key(key, name), Digest.of(key.key.spki).value[:4])
         return await self._put(name, before, body, b"", listed)
 
+    async def published(self, uow: UnitOfWork, name: str) -> Published | None:
+        """The newest list of that name."""
+        return await published(uow, name)
+
+    async def current_keys(self, uow: UnitOfWork) -> KeyList:
+        """The keys as they stand now."""
+        return await seal_keys(uow, self.directory, self.credentials, self.clock)
+
+    async def behind(self, uow: UnitOfWork) -> list[tuple[str, int]]:
+        """(agency, year) whose list is missing, near its end, or older than the last change it should tell."""
+        found = []
+        soon = self.clock.now() + dt.timedelta(hours=LIMITS["qr.list_hours"]) / 2
+        for agency_id, year in await store.sealed_years(uow):
+            agency = await self.directory.agency(uow, agency_id)
+            listed = await published(uow, f"qr-status-{agency.code}-{year}")
+            changed = await store.last_change(uow, agency_id, year)
+            # lists tell whole seconds: one signed in the second of a change may not know it
+            if listed is None or listed.next_update < soon or (changed is not None and listed.issued_at <= changed):
+                found.append((agency_id, year))
+        return found
+
     async def _before(self, uow: UnitOfWork, name: str) -> int:
-        row = (await uow.execute(row_by(publication_table.c.name), {"value": name})).first()
-        return 0 if row is None else int(row.sequence)
+        before = await published(uow, name)
+        return 0 if before is None else before.sequence
 
     async def _put(
         self, name: str, before: int, body: bytes, signature: bytes, listed: KeyList | StatusList

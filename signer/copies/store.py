@@ -13,7 +13,19 @@ from core.values import Realm, Regime
 from signer.copies.model import CertifiedCopy
 from signer.records import copy_table, order_table
 
-__all__ = ["all_copies", "by_column", "get", "interrupted", "move", "recall", "sealed_years", "statuses", "unfinished"]
+__all__ = [
+    "all_copies",
+    "by_column",
+    "get",
+    "interrupted",
+    "last_change",
+    "move",
+    "recall",
+    "recalled_since",
+    "sealed_years",
+    "statuses",
+    "unfinished",
+]
 
 
 def _from(row: sa.Row[Any]) -> CertifiedCopy:
@@ -62,18 +74,23 @@ async def interrupted(uow: UnitOfWork) -> list[str]:
     return list((await uow.execute(sa.select(t.id).where(t.state != "voided", at_work).order_by(t.id))).scalars())
 
 
-async def recall(
-    uow: UnitOfWork, copy: CertifiedCopy, at: dt.datetime, reason: str, successor: str | None
-) -> CertifiedCopy:
+async def recall(uow: UnitOfWork, copy: CertifiedCopy, at: dt.datetime, **decision: Any) -> CertifiedCopy:
     """Once only. Raises ``copy.already_recalled``."""
     t = copy_table.c
-    values = {"recalled_at": at, "recall_reason": reason, "successor": successor}
+    values = {"recalled_at": at, **decision}
     done = await uow.execute(
         copy_table.update().where(t.id == copy.id, t.state == "released", t.recalled_at.is_(None)).values(values)
     )
     if done.rowcount != 1:
         raise Conflict("copy.already_recalled", copy=copy.id)
-    return replace(copy, recalled_at=at, recall_reason=reason, successor=successor)
+    return replace(copy, **values)
+
+
+async def recalled_since(uow: UnitOfWork, agency_id: str, since: dt.datetime) -> int:
+    """How many of an agency's copies were taken back after ``since``."""
+    t = copy_table.c
+    query = sa.select(sa.func.count()).where(t.agency_id == agency_id, t.recalled_at > since)
+    return int((await uow.execute(query)).scalar_one())
 
 
 async def sealed_years(uow: UnitOfWork) -> list[tuple[str, int]]:
@@ -81,6 +98,15 @@ async def sealed_years(uow: UnitOfWork) -> list[tuple[str, int]]:
     t = copy_table.c
     query = sa.select(t.agency_id, t.status_year).distinct().order_by(t.agency_id, t.status_year)
     return [(row.agency_id, row.status_year) for row in await uow.execute(query)]
+
+
+async def last_change(uow: UnitOfWork, agency_id: str, year: int) -> dt.datetime | None:
+    """When a status of that list last changed: a release, a void or a recall."""
+    t = copy_table.c
+    query = sa.select(sa.func.max(t.settled_at), sa.func.max(t.recalled_at)).where(
+        t.agency_id == agency_id, t.status_year == year
+    )
+    return max((at for at in (await uow.execute(query)).one() if at is not None), default=None)
 
 
 async def statuses(uow: UnitOfWork, agency_id: str, year: int) -> dict[int, Status]:

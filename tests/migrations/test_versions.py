@@ -6,7 +6,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 
-import api.bootstrap
+import api.serving
 from core.db import Database, metadata
 
 
@@ -50,7 +50,7 @@ def _differences(connection):
 
 
 async def test_what_migrations_make_is_what_the_code_declares(database_url, tmp_path):
-    assert api.bootstrap
+    assert api.serving
     async with Database(database_url) as db:
         async with db.write() as uow:
             await uow.run_sync(_upgrade)

@@ -108,7 +108,7 @@ def test_wrong_use_is_exit_code_two(home, arguments):
     [
         (("init", "--realm", "training"), "home.exists"),
         (("copy", "show", "nothing"), "copy.no_such_copy"),
-        (("copy", "recall", "nothing", "--reason", "x"), "copy.no_such_copy"),
+        (("copy", "recall", "nothing", "--reason", "x", "--by", "nobody"), "copy.no_such_copy"),
         (("book", "close", "nothing"), "register.no_such_book"),
         (("agency", "rekey", "H9"), "directory.no_such_agency"),
         (("agency", "picture", "H1", "no-such.png"), "cli.no_such_file"),
@@ -161,7 +161,12 @@ def test_a_copy_is_recalled_and_a_book_exported(home, copy, tmp_path):
             "--json",
         )
     )
-    assert rows(dauso(home, "copy", "recall", row["id"], "--reason", "nhầm", "--json"))[0]["state"] == "recalled"
+    people = rows(dauso(home, "person", "list", "--json"))
+    clerk, official = ([p["id"] for p in people if role in str(p)][0] for role in ("clerk", "certifier"))
+    recall = ("copy", "recall", row["id"], "--reason", "nhầm", "--json", "--by")
+    assert rows(dauso(home, *recall, clerk, code=1))[0]["error"] == "recall.not_entitled"
+    assert rows(dauso(home, *recall, official))[0]["state"] == "recalled"
+    assert rows(dauso(home, *recall, official))[0]["state"] == "recalled"  # saying it again is harmless
     assert rows(dauso(home, "verify", row["file"], "--json", code=1))[0]["verdict"] == "recalled"
     book = next(b for b in rows(dauso(home, "book", "list", "--json")))
     dauso(home, "book", "export", book["id"], "--out", tmp_path / "book.csv")

@@ -1,0 +1,34 @@
+"""What the signer answers at its inner door: the table of questions that the web process may ask."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from api.bootstrap import Service
+from api.inner import Handler
+from core.limits import LIMITS
+
+__all__ = ["handlers"]
+
+
+def handlers(service: Service) -> dict[str, Handler]:
+    """By name. None of them opens a key of a person or a seal: those wait for an approval."""
+
+    async def wake(_: Mapping[str, Any], __: bytes) -> bytes:
+        service.reception.bell.set()
+        return b""
+
+    async def rest(words: Mapping[str, Any], _: bytes) -> bytes:
+        """Hold the line until nothing more happens to a copy by itself."""
+        await service.reception.rest(str(words["copy"]), min(float(words["seconds"]), LIMITS["web.wait_seconds"]))
+        return b""
+
+    async def void(words: Mapping[str, Any], _: bytes) -> bytes:
+        await service.copies.void(str(words["copy"]), str(words["reason"]))
+        return b""
+
+    async def recall(words: Mapping[str, Any], _: bytes) -> bytes:
+        copy = await service.recalls.recall(**words)
+        return json.dumps({"recalled_at": copy.recalled_at}, default=str).encode()
+
+    return {"wake": wake, "rest": rest, "void": void, "recall": recall}

@@ -1,0 +1,112 @@
+"""The inner door: how the web process asks the signer, over a Unix socket that only this account may open.
+
+A question has a name, a few words and at most a small body; what needs a person's approval is never asked here. Errors
+come back as themselves. ``wake`` says "look at the tables now", so nobody waits for a polling interval.
+"""
+
+import base64
+import json
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from core import errors
+from core.errors import Broken, ServiceError, Unavailable
+from core.logs import logger
+
+__all__ = ["Handler", "SignerDoor", "inner_app"]
+
+Handler = Callable[[Mapping[str, Any], bytes], Awaitable[bytes]]
+"""``(words, body)`` → the answer's bytes."""
+
+_MOST = 256 * 1024
+_CLASSES = {name: getattr(errors, name) for name in errors.__all__}
+
+
+class SignerDoor:
+    """The web's side."""
+
+    def __init__(self, socket: Path, seconds: float = 20.0) -> None:
+        transport = httpx2.AsyncHTTPTransport(uds=str(socket))
+        self._client = httpx2.AsyncClient(transport=transport, base_url="http://signer", timeout=seconds)
+
+    async def ask(self, what: str, body: bytes = b"", **words: Any) -> bytes:
+        """Raises ``signer.unreachable`` and whatever the signer says."""
+        question = {"words": words, "body": base64.b64encode(body).decode()}
+        try:
+            answer = await self._client.post(f"/{what}", json=question)
+        except (httpx2.HTTPError, OSError) as error:
+            raise Unavailable("signer.unreachable") from error
+        if answer.status_code == 200:
+            return answer.content
+        try:
+            said = answer.json()
+            raise _CLASSES[said["class"]](said["code"], **said["evidence"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise Broken("signer.unreadable") from error
+
+    async def wake(self) -> bool:
+        """Never fails: a signer that is away looks at the tables when it comes back."""
+        try:
+            await self.ask("wake")
+        except ServiceError:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Close idle connections."""
+        await self._client.aclose()
+
+
+def inner_app(handlers: Mapping[str, Handler]) -> Starlette:
+    """The signer's side: one route, the table of what may be asked."""
+
+    async def answer(request: Request) -> Response:
+        handler = handlers.get(request.path_params["what"])
+        if handler is None:
+            return _error(Broken("signer.unknown_question"))
+        raw = await request.body()
+        if len(raw) > _MOST:
+            return _error(Broken("signer.unknown_question"))
+        try:
+            question = json.loads(raw)
+            return Response(await handler(question["words"], base64.b64decode(question["body"])))
+        except ServiceError as error:
+            return _error(error)
+        except Exception as error:  # noqa: BLE001 - a question must not end the signer
+            logger().error("inner.failed", error=type(error).__name__, kind=request.path_params["what"])
+            return _error(Broken("web.failed"))
+
+    return Starlette(routes=[Route("/{what}", answer, methods=["POST"])])
+
+
+def _error(error: ServiceError) -> Response:
+    plain = {
+        k: v if isinstance(v, str | int | float | bool) or v is None else str(v) for k, v in error.evidence.items()
+    }
+    return JSONResponse({"class": type(error).__name__, "code": error.code, "evidence": plain}, 500)
+
+
+def make_socket_folder(socket: Path) -> None:
+    """Only this account looks in; what a dead process left is taken away."""
+    socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if socket.exists() and not _answers(socket):
+        socket.unlink()
+
+
+def _answers(socket: Path) -> bool:
+    import socket as sockets  # noqa: PLC0415
+
+    with sockets.socket(sockets.AF_UNIX) as probe:
+        try:
+            probe.connect(os.fspath(socket))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,226 @@
+"""Processes: the public door, the signer behind its socket, the worker; each alone, or all under one parent.
+
+Every process opens only what its role may hold. A parent starts them as separate processes with separate environments:
+what opens a key store reaches the signer alone. A stop is graceful: doors close, what is under way ends, then it leaves.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from api import bootstrap
+from api.answering import handlers
+from api.checking import Checker
+from api.clients.store import Clients
+from api.inner import SignerDoor, inner_app, make_socket_folder
+from api.roles import ProcessRole
+from api.web.app import make_app, make_operator_app
+from api.web.metrics import Metrics
+from api.web.pace import Pace
+from api.web.pages import environment
+from api.web.parts import WebParts
+from core.clock import Clock
+from core.errors import BadInput, NotFound, Unavailable
+from core.ids import random_bytes
+from core.limits import LIMITS
+from core.logs import logger
+from core.sealed import Box
+from core.settings import Settings
+
+__all__ = ["Child", "children", "listen", "open_web", "serve_signer", "serve_web", "supervise"]
+
+_SECRETS = frozenset({"DAUSO_KEY_PASSPHRASE", "DAUSO_KEY_FILE"})
+"""Settings that only the signer may see."""
+
+
+# ------------------------------------------------------------------------------------------------------------- web
+@asynccontextmanager
+async def open_web(settings: Settings, clock: Clock | None = None) -> AsyncIterator[WebParts]:
+    """What the web process works with. Raises what ``open_service`` raises, ``home.web_key``."""
+    key = _web_key(settings)
+    async with bootstrap.open_service(settings, ProcessRole.WEB, clock) as service:
+        await bootstrap.require_narrow_rights(service)
+        door = SignerDoor(settings.socket)
+        try:
+            yield WebParts(
+                service=service, checker=Checker.of(service), signer=door, pace=Pace(service.clock), metrics=Metrics(),
+                clients=Clients(service.db, service.clock, f"{settings.url}/oauth2/token"), base_url=settings.url,
+                box=Box(key, "webhooks"), answers=Box(key, "answers"), templates=environment(),
+            )  # fmt: skip
+        finally:
+            await door.close()
+
+
+def _web_key(settings: Settings) -> bytes:
+    """Thirty-two bytes shared by the web and worker processes; nothing that signs. Made once."""
+    path = settings.web_key
+    if not path.exists():
+        if not bootstrap.is_home(settings.home):
+            raise NotFound("home.missing", home=str(settings.home))
+        made = path.with_suffix(f".{os.getpid()}")
+        made.touch(mode=0o600)
+        made.write_bytes(random_bytes(32))
+        with contextlib.suppress(FileExistsError):
+            os.link(made, path)  # whoever is first wins; all read the same
+        made.unlink()
+    key = path.read_bytes()
+    if len(key) != 32:
+        raise BadInput("home.web_key", file=path.name)
+    return key
+
+
+def listen(address: str) -> socket.socket:
+    """A listening socket on ``host:port``. Raises ``web.bind``."""
+    host, _, port = address.rpartition(":")
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        made = socket.socket(family)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((host.strip("[]") or "127.0.0.1", int(port)))
+        made.listen(1024)
+    except (OSError, ValueError, OverflowError) as error:
+        raise Unavailable("web.bind", address=address) from error
+    made.set_inheritable(True)
+    return made
+
+
+def _config(app: ASGIApp | Any, settings: Settings, **more: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app, lifespan="off", log_config=None, access_log=False, server_header=False,
+        proxy_headers=bool(settings.web_proxies), forwarded_allow_ips=settings.web_proxies or None,
+        timeout_keep_alive=15, timeout_graceful_shutdown=LIMITS["web.drain_seconds"], **more,
+    )  # fmt: skip
+
+
+async def serve_web(settings: Settings, public: socket.socket, operator: socket.socket | None) -> None:
+    """Serve until a signal; several processes may share ``public``."""
+    async with open_web(settings) as parts:
+        servers = [_Server(_config(make_app(parts), settings))]
+        sockets = [public]
+        if operator is not None:
+            servers.append(_Server(_config(make_operator_app(parts), settings)))
+            sockets.append(operator)
+        await _until_signal(servers, sockets)
+
+
+class _Server(uvicorn.Server):
+    """Signals are ours: one for all listeners of the process."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Any:
+        yield
+
+
+async def _until_signal(servers: list[_Server], sockets: list[socket.socket]) -> None:
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        for each in servers:
+            each.should_exit = True
+
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop)
+    try:
+        await asyncio.gather(*(s.serve(sockets=[k]) for s, k in zip(servers, sockets, strict=True)))
+    finally:
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(name)
+
+
+# ---------------------------------------------------------------------------------------------------------- signer
+async def serve_signer(settings: Settings) -> None:
+    """The inner door and the work behind it, until a signal."""
+    make_socket_folder(settings.socket)
+    async with bootstrap.open_service(settings, ProcessRole.SIGNER) as service:
+        inner = socket.socket(socket.AF_UNIX)
+        inner.bind(str(settings.socket))
+        settings.socket.chmod(0o600)
+        inner.listen(256)
+        at_work = [asyncio.create_task(work()) for work in bootstrap.signer_work(service)]
+        try:
+            await _until_signal([_Server(_config(inner_app(handlers(service)), settings))], [inner])
+        finally:
+            for task in at_work:
+                task.cancel()
+            await asyncio.gather(*at_work, return_exceptions=True)
+            await service.reception.drain()
+            settings.socket.unlink(missing_ok=True)
+
+
+# ---------------------------------------------------------------------------------------------------------- parent
+@dataclass(slots=True)
+class Child:
+    """One process under the parent."""
+
+    name: str
+    arguments: list[str]
+    environment: dict[str, str]
+    sockets: list[socket.socket] = field(default_factory=list)
+    process: asyncio.subprocess.Process | None = None
+    failures: int = 0
+
+
+def children(settings: Settings, public: socket.socket, operator: socket.socket | None) -> list[Child]:
+    """Signer, worker, and as many web processes as asked for."""
+    shared = {k: v for k, v in os.environ.items() if k not in _SECRETS} | {"DAUSO_HOME": str(settings.home.resolve())}
+    own = {**os.environ, "DAUSO_HOME": str(settings.home.resolve())}
+    found = [Child("signer", ["signer"], own), Child("worker", ["worker"], shared)]
+    for number in range(settings.web_workers):
+        sockets = [public] if number or operator is None else [public, operator]
+        fds = ["--fd", ",".join(str(s.fileno()) for s in sockets)]
+        found.append(Child(f"web.{number}", ["serve", *fds], shared, sockets))
+    return found
+
+
+async def supervise(all_children: list[Child]) -> None:
+    """Start them, start again whatever dies, and at a signal let all of them end."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stopping.set)
+    try:
+        await asyncio.gather(*(_keep(child, stopping) for child in all_children))
+    finally:
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(name)
+
+
+async def _keep(child: Child, stopping: asyncio.Event) -> None:
+    ended = asyncio.create_task(stopping.wait())
+    while not stopping.is_set():
+        child.process = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-m", "api.cli", *child.arguments, env=child.environment,
+            pass_fds=[s.fileno() for s in child.sockets], preexec_fn=_die_with_parent, start_new_session=True,
+        )  # fmt: skip
+        lives = asyncio.create_task(child.process.wait())
+        await asyncio.wait([lives, ended], return_when=asyncio.FIRST_COMPLETED)
+        if stopping.is_set():
+            break
+        child.failures += 1
+        logger().warning("process.ended", role=child.name, count=child.failures, state=child.process.returncode)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(ended), min(0.2 * 2**child.failures, 10))
+    if child.process is not None and child.process.returncode is None:
+        child.process.terminate()
+        try:
+            await asyncio.wait_for(child.process.wait(), LIMITS["web.drain_seconds"] + 5)
+        except TimeoutError:
+            child.process.kill()
+            await child.process.wait()
+
+
+def _die_with_parent() -> None:
+    """Linux: a parent that is killed leaves no process behind (PR_SET_PDEATHSIG)."""
+    import ctypes  # noqa: PLC0415
+
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)

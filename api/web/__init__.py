@@ -1,0 +1,1 @@
+"""The doors over HTTP: gate, access, problems, and the routers of the public doors. No decisions are made here."""

@@ -1,0 +1,61 @@
+"""The public application: routers of all doors, one renderer of errors, the gate around everything."""
+
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from api.web import health, oauth
+from api.web.gate import Gate
+from api.web.parts import WebParts
+from api.web.problems import on_error, on_http, on_invalid
+from core.errors import ServiceError
+
+__all__ = ["make_app", "make_operator_app"]
+
+VERSION = "1"
+
+
+def _bare(title: str, parts: WebParts) -> FastAPI:
+    app = FastAPI(
+        title=title, version=VERSION, docs_url=None, redoc_url=None, openapi_url=None, swagger_ui_oauth2_redirect_url=None,
+        redirect_slashes=False,
+    )  # fmt: skip
+    app.state.parts = parts
+    app.add_exception_handler(ServiceError, on_error)
+    app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_exception_handler(HTTPException, on_http)
+    return app
+
+
+def routes(parts: WebParts) -> FastAPI:
+    """All public routes, without the gate."""
+    app = _bare("Dauso", parts)
+    app.include_router(health.router)
+    app.include_router(oauth.router)
+    return app
+
+
+def make_app(parts: WebParts) -> ASGIApp:
+    """What the public listener serves."""
+    return Gate(
+        routes(parts), hosts=parts.service.settings.hosts, secure=parts.base_url.startswith("https:"), pace=parts.pace,
+        metrics=parts.metrics, clock=parts.service.clock,
+    )  # fmt: skip
+
+
+def make_operator_app(parts: WebParts) -> ASGIApp:
+    """What the operator's listener serves: numbers, no decisions."""
+    app = _bare("Dauso operator", parts)
+    app.include_router(health.router)
+    app.include_router(health.operator)
+    return app
+
+
+@asynccontextmanager
+async def lifespan(_: Any) -> Any:
+    """Nothing is opened by the application itself: ``api.serving`` owns what it works with."""
+    yield

@@ -1,0 +1,55 @@
+"""How often: limits per address, per client and in total, each a moving window in this process's memory.
+
+Several processes multiply the limits; the ingress limits floods, these limit abuse. Nobody's address is kept longer
+than the window, and none is written anywhere.
+"""
+
+import ipaddress
+
+from limits import RateLimitItemPerMinute
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+
+from core.clock import Clock
+from core.errors import Refused
+from core.limits import LIMITS
+
+__all__ = ["Pace"]
+
+
+class Pace:
+    """Raises ``web.too_many`` with the seconds to wait."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+
+    async def address(self, address: str, kind: str) -> tuple[int, int]:
+        """``kind``: a row ``rate.<kind>_minute`` of the limits. Returns (limit, remaining)."""
+        return await self._hit(f"rate.{kind}_minute", _network(address))
+
+    async def total(self, kind: str) -> None:
+        """All addresses together: guessing from many addresses."""
+        await self._hit(f"rate.{kind}_total_minute", "all")
+
+    async def client(self, client_id: str) -> tuple[int, int]:
+        """A portal's backend."""
+        return await self._hit("rate.client_minute", client_id)
+
+    async def _hit(self, row: str, who: str) -> tuple[int, int]:
+        item = RateLimitItemPerMinute(LIMITS[row])
+        good = await self._limiter.hit(item, row, who)
+        left = await self._limiter.get_window_stats(item, row, who)
+        if not good:
+            wait = max(1, round(left.reset_time - self._clock.now().timestamp()))
+            raise Refused("web.too_many", retry_after=min(wait, 60))
+        return item.amount, left.remaining
+
+
+def _network(address: str) -> str:
+    """An IPv6 customer holds a whole /64."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return "unknown"
+    return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else str(parsed)

@@ -1,0 +1,153 @@
+"""Requests for copies as a portal left them, until the desk has numbered or refused them.
+
+The web process writes rows and documents, nothing else; whoever opens the signer role takes them from here. A request's
+id is the id of the copy it becomes. ``received → taken → accepted | refused``; a taker that died loses its lease.
+"""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from core.clock import Clock
+from core.db import UnitOfWork, UtcDateTime, insert_new, metadata, row_by
+from core.errors import NotFound
+from core.limits import LIMITS
+from core.values import Realm, Regime
+from signer.copies.model import CopyRequest, ScanRecord
+
+__all__ = ["Inbox", "PortalRequest", "request_table"]
+
+request_table = sa.Table(
+    "copy_request",
+    metadata,
+    sa.Column("id", sa.String(26), primary_key=True),
+    sa.Column("realm", sa.String(16), nullable=False),
+    sa.Column("agency_id", sa.String(26), sa.ForeignKey("agency.id"), nullable=False),
+    sa.Column("client_id", sa.String(26), nullable=False),
+    sa.Column("dossier", sa.Text, nullable=False),
+    sa.Column("batch_id", sa.String(26)),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("request", sa.JSON, nullable=False),
+    sa.Column("files", sa.JSON, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("taken_until", UtcDateTime),
+    sa.Column("code", sa.Text),
+    sa.Column("evidence", sa.JSON(none_as_null=True)),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("settled_at", UtcDateTime),
+    sa.CheckConstraint("state in ('received', 'taken', 'accepted', 'refused')", name="state"),
+    sa.Index("ix_copy_request_open", "state", "id"),
+    sa.Index("ix_copy_request_batch", "batch_id", "position"),
+    sa.Index("ix_copy_request_client", "client_id", "id"),
+)
+"""``request``: what ``CopyRequest`` holds, by names; ``files``: names of stored documents in their order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortalRequest:
+    """One row."""
+
+    id: str
+    realm: Realm
+    agency_id: str
+    client_id: str
+    dossier: str = ""
+    """The portal's own number for the matter (mã số hồ sơ); never parsed."""
+    batch_id: str | None = None
+    position: int = 0
+    request: dict[str, Any]
+    files: tuple[str, ...]
+    state: str = "received"
+    taken_until: dt.datetime | None = None
+    code: str | None = None
+    """Why it was refused."""
+    evidence: dict[str, Any] | None = field(default=None)
+    created_at: dt.datetime
+    settled_at: dt.datetime | None = None
+
+    def to_desk(self) -> CopyRequest:
+        """As the desk takes it."""
+        values = dict(self.request)
+        scan = values.pop("scan", None)
+        if scan is not None:
+            scan = ScanRecord(**{**scan, "scanned_at": dt.datetime.fromisoformat(scan["scanned_at"])})
+        return CopyRequest(
+            agency_id=self.agency_id, **{**values, "regime": Regime(values["regime"]),
+                                         "checklist": tuple(values.get("checklist", ()))}, scan=scan,
+        )  # fmt: skip
+
+
+def _from(row: sa.Row[Any]) -> PortalRequest:
+    values = dict(row._mapping)  # noqa: SLF001
+    return PortalRequest(**{**values, "realm": Realm(row.realm), "files": tuple(row.files)})
+
+
+class Inbox:
+    """Works inside the caller's transaction."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    async def put(self, uow: UnitOfWork, requests: Sequence[PortalRequest]) -> None:
+        """Leave them; putting the same id twice is harmless."""
+        rows = [
+            {c.name: getattr(r, c.name) for c in request_table.columns} | {"files": list(r.files)} for r in requests
+        ]
+        for at in range(0, len(rows), 500):
+            await uow.execute(insert_new(uow, request_table), rows[at : at + 500])
+
+    async def find(self, uow: UnitOfWork, request_id: str) -> PortalRequest | None:
+        """By id."""
+        row = (await uow.execute(row_by(request_table.c.id), {"value": request_id})).first()
+        return None if row is None else _from(row)
+
+    async def get(self, uow: UnitOfWork, request_id: str) -> PortalRequest:
+        """By id. Raises ``copy.no_such_copy``."""
+        found = await self.find(uow, request_id)
+        if found is None:
+            raise NotFound("copy.no_such_copy", copy=request_id)
+        return found
+
+    async def take(self, uow: UnitOfWork, most: int, batches: bool) -> list[PortalRequest]:
+        """The oldest open ones, now ours until the lease ends; exactly one taker gets each. ``batches``: theirs or the others."""
+        t = request_table.c
+        now = self._clock.now()
+        free = sa.or_(t.state == "received", sa.and_(t.state == "taken", t.taken_until < now))
+        kind = t.batch_id.is_not(None) if batches else t.batch_id.is_(None)
+        chosen = sa.select(t.id).where(free, kind).order_by(t.id).limit(most).with_for_update(skip_locked=True)
+        until = now + dt.timedelta(seconds=LIMITS["inbox.lease_seconds"])
+        taken = (
+            request_table.update()
+            .where(t.id.in_(chosen.scalar_subquery()), free)
+            .values(state="taken", taken_until=until)
+            .returning(*request_table.columns)
+        )
+        return sorted((_from(row) for row in await uow.execute(taken)), key=lambda r: r.id)
+
+    async def accepted(self, uow: UnitOfWork, request_id: str) -> None:
+        """It has a number; in the transaction that numbers it."""
+        await self._settle(uow, request_id, state="accepted")
+
+    async def refused(self, uow: UnitOfWork, request_id: str, code: str, evidence: dict[str, Any]) -> None:
+        """It will not be done, and why."""
+        await self._settle(uow, request_id, state="refused", code=code, evidence=evidence)
+
+    async def release(self, uow: UnitOfWork, request_id: str) -> None:
+        """Somebody else may try at once: a part did not answer."""
+        t = request_table.c
+        await uow.execute(
+            request_table.update()
+            .where(t.id == request_id, t.state == "taken")
+            .values(state="received", taken_until=None)
+        )
+
+    async def _settle(self, uow: UnitOfWork, request_id: str, **values: Any) -> None:
+        t = request_table.c
+        await uow.execute(
+            request_table.update()
+            .where(t.id == request_id, t.state.in_(["received", "taken"]))
+            .values(settled_at=self._clock.now(), taken_until=None, **values)
+        )

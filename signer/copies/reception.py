@@ -1,0 +1,148 @@
+"""Takes requests from the inbox to the desk: intake, number, and on until the copy rests or waits for a person.
+
+Woken directly; a sweep now and then finds what a dead process left. What a request did wrong is written beside it; what
+may pass (a part that does not answer) puts it back.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from core.clock import Clock
+from core.db import Database, UnitOfWork
+from core.errors import Conflict, ServiceError, Unavailable
+from core.jobs import Jobs
+from core.limits import LIMITS
+from core.logs import logger
+from core.objects import Documents
+from core.sandbox import Sandbox
+from signer.copies.desk import CopyDesk
+from signer.copies.inbox import Inbox, PortalRequest
+from signer.copies.intake import take_in
+
+__all__ = ["Reception"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reception:
+    """One in each signer process; several share one inbox."""
+
+    db: Database
+    clock: Clock
+    inbox: Inbox
+    desk: CopyDesk
+    documents: Documents
+    sandbox: Sandbox
+    jobs: Jobs
+    bell: asyncio.Event = field(default_factory=asyncio.Event)
+    _room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LIMITS["inbox.at_once"]))
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _busy: set[str] = field(default_factory=set)
+    _waiting: dict[str, list[asyncio.Future[None]]] = field(default_factory=dict)
+
+    async def serve(self) -> None:
+        """Until cancelled: take what is there, then wait for the bell."""
+        while True:
+            self.bell.clear()
+            try:
+                while await self._take():
+                    pass
+            except ServiceError as error:  # the database is away: the next sweep looks again
+                logger().warning("inbox.stopped", code=error.code)
+            try:
+                await asyncio.wait_for(self.bell.wait(), LIMITS["inbox.sweep_seconds"])
+            except TimeoutError:
+                continue
+
+    async def _take(self) -> bool:
+        """Start the next ones as soon as there is room; false when nothing is left."""
+        async with self._room:
+            async with self.db.write() as uow:
+                taken = await self.inbox.take(uow, 1, batches=False)
+        for request in taken:
+            await self._room.acquire()
+            self._busy.add(request.id)
+            task = asyncio.create_task(self._one(request))
+            self._tasks.add(task)
+            task.add_done_callback(self._done)
+        return bool(taken)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._room.release()
+
+    async def _one(self, request: PortalRequest) -> None:
+        try:
+            if await self.admit(request):
+                await self._advance(request.id)
+        finally:
+            self.settled(request.id)
+
+    async def _advance(self, copy_id: str) -> None:
+        try:
+            await self.jobs.run("copy", copy_id)
+        except ServiceError as error:  # it waits for a person, or its own job goes on later: the row says which
+            logger().info("copy.rests", id=copy_id, code=error.code)
+
+    async def admit(self, request: PortalRequest) -> bool:
+        """Intake and number; false where the request was refused or put back."""
+
+        async def settle(uow: UnitOfWork) -> None:
+            await self.inbox.accepted(uow, request.id)
+
+        try:
+            files = [await self.documents.get(name) for name in request.files]
+            wanted = request.to_desk()
+            intake = await take_in(self.sandbox, files, title=wanted.kind)
+            await self.desk.attest(intake, wanted, copy_id=request.id, settle=settle)
+        except (Unavailable, Conflict) as error:
+            logger().warning("request.put_back", id=request.id, code=error.code)
+            async with self.db.write() as uow:
+                await self.inbox.release(uow, request.id)
+            return False
+        except ServiceError as error:
+            await self._refuse(request, error.code, _plain(error.evidence))
+            return False
+        except Exception as error:  # noqa: BLE001 - one paper that nobody foresaw must not be taken again and again
+            logger().error("request.broken", id=request.id, error=type(error).__name__)
+            await self._refuse(request, "jobs.failed", {"kind": "copy"})
+            return False
+        return True
+
+    async def _refuse(self, request: PortalRequest, code: str, evidence: dict[str, Any]) -> None:
+        async with self.db.write() as uow:
+            await self.inbox.refused(uow, request.id, code, evidence)
+
+    # -------------------------------------------------------------------------------------------------- waiting
+    def settled(self, copy_id: str) -> None:
+        """Nothing more will happen to this copy by itself: tell whoever waits."""
+        self._busy.discard(copy_id)
+        for future in self._waiting.pop(copy_id, ()):
+            if not future.done():
+                future.set_result(None)
+
+    async def rest(self, copy_id: str, seconds: float) -> None:
+        """Returns when nothing more happens to the copy by itself, or when the time is up."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.setdefault(copy_id, [])
+        waiting.append(future)
+        try:
+            async with self.db.read() as uow:
+                request = await self.inbox.find(uow, copy_id)
+            waits = request is not None and request.state in {"received", "taken"}
+            if waits or copy_id in self._busy:
+                await asyncio.wait([future], timeout=seconds)
+        finally:
+            if future in waiting:
+                waiting.remove(future)
+            if not waiting and self._waiting.get(copy_id) is waiting:
+                del self._waiting[copy_id]
+
+    async def drain(self) -> None:
+        """Let what is under way come to its end."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=LIMITS["web.drain_seconds"])
+
+
+def _plain(evidence: dict[str, object]) -> dict[str, Any]:
+    return {k: v if isinstance(v, str | int | float | bool) or v is None else str(v) for k, v in evidence.items()}
