@@ -16,6 +16,7 @@ def handlers(service: Service) -> dict[str, Handler]:
 
     async def wake(_: Mapping[str, Any], __: bytes) -> bytes:
         service.reception.bell.set()
+        service.parts().batches.bell.set()
         return b""
 
     async def rest(words: Mapping[str, Any], _: bytes) -> bytes:

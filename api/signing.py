@@ -25,6 +25,7 @@ from core.values import Realm
 from signer.activation import redeem
 from signer.activation.passkeys import RelyingParty, SoftwarePasskey
 from signer.ceremony import SigningDesk
+from signer.copies.batches import BatchWork
 from signer.copies.closing import BookDesk
 from signer.copies.desk import CopyDesk
 from signer.copies.inbox import Inbox
@@ -111,6 +112,7 @@ class SignerParts:
     publisher: Publisher
     jobs: Jobs
     reception: Reception
+    batches: BatchWork
     notices: Notices
     recalls: Recalls
     evidence: EmbeddedEvidence
@@ -162,9 +164,13 @@ async def open_signer(
         told=notices.mark,
     )  # fmt: skip
     jobs = _jobs(settings, clock, copies)
+    reception = Reception(
+        db=db, clock=clock, inbox=Inbox(clock), desk=copies, documents=documents, sandbox=sandbox, jobs=jobs
+    )
+    batches = BatchWork(db=db, reception=reception, jobs=jobs)
+    jobs.serve("chunk", batches.chunk)
     return SignerParts(
-        evidence=evidence,
-        reception=Reception(db=db, clock=clock, inbox=Inbox(clock), desk=copies, documents=documents, sandbox=sandbox, jobs=jobs),
+        evidence=evidence, reception=reception, batches=batches,
         store=keys, copies=copies,
         books=BookDesk(signing=desk, pictures=pictures, directory=parts.directory, register=parts.register, checks=evidence,
                        approver=copies.approver, client=copies.client),

@@ -55,8 +55,22 @@ LIMITS: Final[dict[str, int]] = {
     "inbox.lease_seconds": 300,  # a request taken by a dead process is taken again after that
     "inbox.at_once": 3,  # papers under way in one signer: intake in its own process, the rest on the loop
     "inbox.sweep_seconds": 15,  # how often a signer looks without being woken: only recovery waits for this
+    "idempotency.days": 7,
+    "idempotency.lease_seconds": 60,  # a repeated request waits that long for one whose process died
+    "statistics.days": 400,
+    "search.words": 8,
+    "search.walk": 5_000,  # lines of the rarest word that a search looks at
     "batch.items": 5_000,
     "batch.chunk": 50,  # papers in one piece of durable work
+    "webhooks.per_client": 20,
+    "webhooks.at_once": 32,  # deliveries under way in one worker
+    "webhooks.seconds": 20,  # one attempt
+    "webhooks.hold_seconds": 1_800,  # longest rest of a whole endpoint that does not answer
+    "webhooks.look_seconds": 1,  # how often a worker looks for new events
+    "webhooks.repair_seconds": 300,  # how often it looks for what was lost, and forgets what is old
+    "webhooks.fan_out": 500,  # events or deliveries taken in one transaction
+    "webhooks.keep_days": 30,  # the delivery log
+    "webhooks.overlap_hours": 168,  # longest time that a replaced secret still signs
     # requests a minute in one process
     "rate.public_minute": 1_200,  # pages, lists, PKI: from one address
     "rate.check_minute": 120,  # questions by code from one address: an office behind one address must be served

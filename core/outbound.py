@@ -3,7 +3,7 @@
 A URL may come from a certificate, a setting or a portal; it must never reach a service behind our own walls. So the name
 is resolved here, *every* address it has must be public, and the connection goes to the very address that was looked at
 (a second look-up could answer otherwise). Redirects are handed back, never followed. Bodies are taken as sent: a
-compressed one is refused, since its size is unknown before it is opened.
+compressed one is refused, since its size is unknown before it is opened. ``tell`` does not read the answer's body at all.
 
 An operator may name inner services that are meant, ``host:port`` each (``DAUSO_OUTBOUND_PRIVATE``).
 """
@@ -12,6 +12,7 @@ import asyncio
 import ipaddress
 import socket
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,7 +21,7 @@ import httpx2
 from core.errors import BadInput, Refused, Unavailable
 from core.limits import LIMITS
 
-__all__ = ["Answer", "Outbound", "is_public"]
+__all__ = ["Answer", "Outbound", "is_public", "is_secure", "named"]
 
 _PORTS: Final = {"http": 80, "https": 443}
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
@@ -33,6 +34,8 @@ class Answer:
     status: int
     content_type: str
     body: bytes
+    retry_after: str = ""
+    """The header's text (RFC 9110 §10.2.3): seconds or a date."""
 
 
 def is_public(address: str) -> bool:
@@ -47,6 +50,17 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast
 
 
+def named(services: str) -> frozenset[str]:
+    """What an operator wrote: ``host:port`` each, separated by commas."""
+    return frozenset(name.strip() for name in services.split(",") if name.strip())
+
+
+def is_secure(url: str, private: frozenset[str]) -> bool:
+    """https, or an inner service that is meant. Raises ``outbound.bad_url``."""
+    parsed = _parse(url)
+    return parsed.scheme == "https" or _place(parsed) in private
+
+
 class Outbound:
     """One client for a process."""
 
@@ -54,10 +68,7 @@ class Outbound:
         """``private``: ``host:port`` of inner services that may be reached; ``tls``: trust for https, the system's if None."""
         self._private = private
         transport = httpx2.AsyncHTTPTransport(verify=tls or ssl.create_default_context(), trust_env=False, retries=0)
-        self._client = httpx2.AsyncClient(
-            transport=transport, follow_redirects=False, trust_env=False,
-            timeout=httpx2.Timeout(LIMITS["outbound.total_seconds"], connect=LIMITS["outbound.connect_seconds"]),
-        )  # fmt: skip
+        self._client = httpx2.AsyncClient(transport=transport, follow_redirects=False, trust_env=False)
 
     async def fetch(
         self, url: str, *, body: bytes | None = None, content_type: str = "", most: int = LIMITS["outbound.bytes"]
@@ -67,11 +78,23 @@ class Outbound:
         Raises ``outbound.bad_url``, ``outbound.private_address``, ``outbound.unreachable``, ``outbound.too_slow``,
         ``outbound.too_large``, ``outbound.encoded``.
         """
+        kind = {"content-type": content_type} if content_type else {}
+        return await self._exchange(url, body, kind, most, LIMITS["outbound.total_seconds"])
+
+    async def tell(self, url: str, body: bytes, headers: Mapping[str, str], *, seconds: int) -> Answer:
+        """POST, where only the status counts: the answer's body stays unread. Raises as ``fetch``, without the last two."""
+        # a kept connection was verified for one name, and names share addresses
+        return await self._exchange(url, body, {**headers, "connection": "close"}, None, seconds)
+
+    async def _exchange(
+        self, url: str, body: bytes | None, headers: Mapping[str, str], most: int | None, seconds: int
+    ) -> Answer:
         parsed = _parse(url)
         try:
-            async with asyncio.timeout(LIMITS["outbound.total_seconds"]):
+            async with asyncio.timeout(seconds):
                 address = await self._resolve(parsed)
-                return await self._send(parsed, address, body, content_type, most)
+                caps = httpx2.Timeout(seconds, connect=LIMITS["outbound.connect_seconds"])
+                return await self._send(parsed, address, body, headers, most, caps)
         except TimeoutError as error:
             raise Unavailable("outbound.too_slow", host=parsed.host) from error
         except (httpx2.TimeoutException, httpx2.TransportError, httpx2.InvalidURL, OSError, ValueError) as error:
@@ -81,37 +104,52 @@ class Outbound:
         port = url.port or _PORTS[url.scheme]
         found = await asyncio.get_running_loop().getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
         addresses = [str(item[4][0]) for item in found]
-        if f"{url.host}:{port}" not in self._private and not all(is_public(a) for a in addresses):
+        if _place(url) not in self._private and not all(is_public(a) for a in addresses):
             raise Refused("outbound.private_address", host=url.host)
         return addresses[0]
 
-    async def _send(self, url: httpx2.URL, address: str, body: bytes | None, content_type: str, most: int) -> Answer:
+    async def _send(
+        self, url: httpx2.URL, address: str, body: bytes | None, headers: Mapping[str, str], most: int | None,
+        caps: httpx2.Timeout,
+    ) -> Answer:  # fmt: skip
         host = url.netloc.decode("ascii")
-        headers = {"host": host, "accept-encoding": "identity", "user-agent": "dauso"}
-        if content_type:
-            headers["content-type"] = content_type
+        own = {"host": host, "accept-encoding": "identity", "user-agent": "dauso"}
         request = self._client.build_request(
-            "GET" if body is None else "POST", url.copy_with(host=address), content=body, headers=headers,
-            extensions={"sni_hostname": url.host},
+            "GET" if body is None else "POST", url.copy_with(host=address), content=body, headers={**headers, **own},
+            timeout=caps, extensions={"sni_hostname": url.host},
         )  # fmt: skip
         response = await self._client.send(request, stream=True)
         try:
-            if response.headers.get("content-encoding", "identity").lower() != "identity":
-                raise Refused("outbound.encoded", host=url.host)
-            parts, size = [], 0
-            async for part in response.aiter_raw():
-                size += len(part)
-                if size > most:
-                    raise Refused("outbound.too_large", host=url.host, most=most)
-                parts.append(part)
+            read = b"" if most is None else await _read(response, url.host, most)
         finally:
             await response.aclose()
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        return Answer(status=response.status_code, content_type=kind, body=b"".join(parts))
+        return Answer(
+            status=response.status_code,
+            content_type=kind,
+            body=read,
+            retry_after=response.headers.get("retry-after", ""),
+        )
 
     async def close(self) -> None:
         """Close idle connections."""
         await self._client.aclose()
+
+
+async def _read(response: httpx2.Response, host: str, most: int) -> bytes:
+    if response.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Refused("outbound.encoded", host=host)
+    parts, size = [], 0
+    async for part in response.aiter_raw():
+        size += len(part)
+        if size > most:
+            raise Refused("outbound.too_large", host=host, most=most)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _place(url: httpx2.URL) -> str:
+    return f"{url.host}:{url.port or _PORTS[url.scheme]}"
 
 
 def _parse(url: str) -> httpx2.URL:

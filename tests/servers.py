@@ -31,12 +31,17 @@ ess_cert_id_alg = sha256
 
 
 @contextlib.contextmanager
-def http(answer):
-    """``answer(method, body) → (status, headers, body)``; yields the port on 127.0.0.1."""
+def http(answer, heard=None):
+    """``answer(method, body) → (status, headers, body)``; yields the port on 127.0.0.1.
+
+    ``heard``: a list that gets each request's headers, before its answer is asked for.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def _do(self):
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            if heard is not None:
+                heard.append({name.lower(): value for name, value in self.headers.items()})
             status, headers, out = answer(self.command, body)
             self.send_response(status)
             for name, value in {"content-length": str(len(out)), **headers}.items():

@@ -1,13 +1,11 @@
 """The public application: routers of all doors, one renderer of errors, the gate around everything."""
 
-from contextlib import asynccontextmanager
-from typing import Any
-
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
+from api.portal import batches, copies, register, statistics, uploads, verifications
 from api.web import health, oauth
 from api.web.gate import Gate
 from api.web.parts import WebParts
@@ -36,6 +34,8 @@ def routes(parts: WebParts) -> FastAPI:
     app = _bare("Dauso", parts)
     app.include_router(health.router)
     app.include_router(oauth.router)
+    for each in (copies, batches, uploads, register, statistics, verifications):
+        app.include_router(each.router, prefix="/api/v1")
     return app
 
 
@@ -53,9 +53,3 @@ def make_operator_app(parts: WebParts) -> ASGIApp:
     app.include_router(health.router)
     app.include_router(health.operator)
     return app
-
-
-@asynccontextmanager
-async def lifespan(_: Any) -> Any:
-    """Nothing is opened by the application itself: ``api.serving`` owns what it works with."""
-    yield

@@ -2,11 +2,11 @@
 
 They may be lost: what is unfinished stands in our own tables, and a start takes on what no job knows.
 
-* Executor ids are slots, ``name.0``, ``name.1`` …, each held by a file lock. A slot whose lock is free belongs to a
+* Executor ids are slots, ``1.name.0``, ``1.name.1`` …, each held by a file lock. A slot whose lock is free belongs to a
   dead process, so its work goes back to the queue at the next start, and any living process takes it (open-source DBOS has no dead-executor detection).
 * The serializer is JSON: a writer to the job tables must not be able to run code here. Only ids and codes are stored.
-* ``APPLICATION_VERSION`` is set by hand: recovery takes only jobs of the same version, so it changes when the shape of
-  a job changes, not with each release.
+* ``application`` is DBOS's application version, set by hand: recovery and queue take only jobs of the same one, so roles
+  with different work differ in it, and it changes when the shape of a job changes, not with each release.
 """
 
 import asyncio
@@ -26,14 +26,15 @@ from core.clock import Clock
 from core.db import set_pragmas
 from core.errors import Broken, ServiceError
 from core.ids import new_id
-from core.jobs import Note, Work, worth_repeating
+from core.jobs import Again, Note, Work, worth_repeating
 from core.limits import LIMITS
 from core.logs import logger
 
 __all__ = ["DurableJobs"]
 
-APPLICATION_VERSION = "1"
 _SLOTS = 32
+_AGAIN = "~"
+"""Before the seconds, in the stored result of a step whose work asked to be run again."""
 
 
 def _silent(_: str) -> None:
@@ -43,13 +44,20 @@ def _silent(_: str) -> None:
 class DurableJobs:
     """Satisfies ``core.jobs.Jobs``. One a process: DBOS is a singleton."""
 
-    def __init__(self, *, database: str, executor: str, locks: Path, clock: Clock) -> None:
-        """``database``: URL of our own store (async driver); ``locks``: folder of the slot files."""
-        self._database, self._executor, self._locks, self._clock = database, executor, locks, clock
+    def __init__(
+        self, *, database: str, executor: str, locks: Path, clock: Clock, application: str = "1",
+        at_once: int = LIMITS["jobs.at_once"],
+    ) -> None:  # fmt: skip
+        """``database``: URL of our own store (async driver); ``locks``: folder of the slot files.
+
+        ``application``: processes with the same one serve the same kinds; ``at_once``: how many works run at a time.
+        """
+        self._database, self._locks, self._clock, self._application = database, locks, clock, application
+        self._executor = f"{application}.{executor}"
         self._work: dict[str, Work] = {}
         self._watched: dict[str, Note] = {}
         self._failed: dict[str, Exception] = {}
-        self._room = asyncio.Semaphore(LIMITS["jobs.at_once"])
+        self._room = asyncio.Semaphore(at_once)
         self._slot: int | None = None
         self._held: int | None = None
         self._engine: sa.Engine | None = None
@@ -66,19 +74,23 @@ class DurableJobs:
         config: DBOSConfig = {
             "name": "dauso", "system_database_engine": self._engine, "executor_id": name,
             "system_database_url": self._engine.url.render_as_string(hide_password=False),
-            "application_version": APPLICATION_VERSION, "serializer": DBOSPortableJSONSerializer(), "log_level": "CRITICAL",
+            "application_version": self._application, "serializer": DBOSPortableJSONSerializer(), "log_level": "CRITICAL",
         }  # fmt: skip
         logging.getLogger("dbos").setLevel(logging.CRITICAL)  # it would print tracebacks; we log codes
         DBOS(config=config)
 
         @DBOS.workflow(name="job")
         async def job(kind: str, key: str) -> str:
-            """The only workflow: one repeatable step of the room that serves ``kind``."""
-            return await DBOS.run_step_async(
-                {"name": kind, "retries_allowed": True, "max_attempts": 4, "interval_seconds": 0.2, "backoff_rate": 3,
-                 "should_retry": worth_repeating},
-                self._once, kind, key, DBOS.workflow_id or "",
-            )  # fmt: skip
+            """The only workflow: one repeatable step of the room that serves ``kind``, until it asks for no other."""
+            while True:
+                state = await DBOS.run_step_async(
+                    {"name": kind, "retries_allowed": True, "max_attempts": 4, "interval_seconds": 0.2,
+                     "backoff_rate": 3, "should_retry": worth_repeating},
+                    self._once, kind, key, DBOS.workflow_id or "",
+                )  # fmt: skip
+                if not state.startswith(_AGAIN):
+                    return state
+                await DBOS.sleep_async(float(state.removeprefix(_AGAIN)))
 
         self._job = job
         DBOS.launch()
@@ -94,6 +106,8 @@ class DurableJobs:
                 raise Broken("jobs.unknown_kind", kind=kind)
             async with self._room:
                 return await self._work[kind](key, self._watched.get(workflow_id, _silent))
+        except Again as again:
+            return f"{_AGAIN}{again.seconds}"
         except Exception as error:
             code = error.code if isinstance(error, ServiceError) else "jobs.failed"
             logger().warning("job.stopped", id=workflow_id, code=code, error=type(error).__name__)
@@ -121,6 +135,11 @@ class DurableJobs:
             self._watched.pop(workflow_id, None)
             self._failed.pop(workflow_id, None)
 
+    async def submit(self, kind: str, key: str, run: str) -> None:
+        """DBOS starts a workflow id once and ever after answers with the run it knows."""
+        with SetWorkflowID(f"{kind}/{key}/{run}"):
+            await DBOS.start_workflow_async(self._job, kind, key)
+
     async def under_way(self) -> set[tuple[str, str]]:
         """Named by the workflow id, ``kind/key/run``."""
         return {(kind, key) for kind, key, _ in (status.workflow_id.split("/") for status in await self._unfinished())}
@@ -140,7 +159,7 @@ class DurableJobs:
 
     async def _unfinished(self) -> list[WorkflowStatus]:
         return await DBOS.list_workflows_async(
-            status=["PENDING", "ENQUEUED"], app_version=APPLICATION_VERSION, load_input=False, load_output=False
+            status=["PENDING", "ENQUEUED"], app_version=self._application, load_input=False, load_output=False
         )
 
     async def stop(self) -> None:

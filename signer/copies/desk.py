@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from audit.events import Leaf, LeafType, commit
+from audit.outbox import EventType, Outbox
 from core.db import UnitOfWork
 from core.directory.model import Agency, Role
 from core.directory.records import Directory
@@ -206,7 +207,12 @@ class CopyDesk:
                 uow, realm=copy.realm, role=role, credential=credential, person_id=person_id,
                 activation_tx=opened.tx, prepared=prepared, document=name,
             )  # fmt: skip
-            return await store.move(uow, copy, state, **{f"{role}_order": order}, **values)
+            moved = await store.move(uow, copy, state, **{f"{role}_order": order}, **values)
+            if role == "certifier":
+                await self._tell(uow, EventType.COPY_AWAITING_CERTIFIER, copy)
+            elif self.approver is None:  # only then somebody has to come
+                await self._tell(uow, EventType.COPY_AWAITING_SEAL, copy)
+            return moved
 
     async def _ask(
         self, uow: UnitOfWork, copy: CertifiedCopy, agency: Agency, role: str, person_id: str, credential: Credential,
@@ -298,6 +304,7 @@ class CopyDesk:
         receipt = await desk.log.receipt(f"{copy.id}.{LeafType.COPY_RELEASED.value}")
         async with desk.db.write() as uow:
             moved = await store.move(uow, copy, "released", receipt=receipt)
+            await self._tell(uow, EventType.COPY_RELEASED, copy)
         self.told(moved)
         note("receipt")
         return moved
@@ -306,9 +313,9 @@ class CopyDesk:
     async def void(self, copy_id: str, reason: str) -> None:
         """Give up a copy that is not released; its number keeps its row. Raises ``copy.already_released``."""
         async with self.signing.db.write() as uow:
-            await self._void(uow, copy_id, reason)
+            await self._tell(uow, EventType.COPY_VOIDED, await self._void(uow, copy_id, reason))
 
-    async def _void(self, uow: UnitOfWork, copy_id: str, reason: str) -> None:
+    async def _void(self, uow: UnitOfWork, copy_id: str, reason: str) -> CertifiedCopy:
         copy = await store.get(uow, copy_id)
         if copy.state == "released":
             raise Refused("copy.already_released", copy=copy_id)
@@ -321,8 +328,9 @@ class CopyDesk:
             .where(order_table.c.id.in_(orders), order_table.c.state != "made")
             .values(state="dropped")
         )
-        await store.move(uow, copy, "voided", reason=reason, settled_at=self.signing.clock.now())
+        voided = await store.move(uow, copy, "voided", reason=reason, settled_at=self.signing.clock.now())
         await self._log(uow, copy_id, copy.realm, LeafType.NUMBER_VOIDED, copy.salt, copy.seal_id)
+        return voided
 
     # -------------------------------------------------------------------------------------------------- recall
     async def recall(
@@ -359,6 +367,7 @@ class CopyDesk:
                 recall_from=since or now,
             )
             await self._log(uow, copy.id, copy.realm, LeafType.COPY_RECALLED, copy.salt, copy.seal_id)
+            await self._tell(uow, EventType.COPY_RECALLED, copy, successor=successor)
         self.told(recalled)
         await self.signing.log.sequence()
         return recalled
@@ -377,7 +386,13 @@ class CopyDesk:
                 uow, agency, old.kind, old.columns, regime=copy.regime, facts=copy.facts, content=copy.content,
                 content_length=copy.content_length, certifier_id=copy.certifier_id, clerk_id=copy.clerk_id,
             )  # fmt: skip
+            await self._tell(uow, EventType.COPY_VOIDED, copy, successor=renewed)
             return await store.get(uow, renewed)
+
+    async def _tell(self, uow: UnitOfWork, type_: EventType, copy: CertifiedCopy, **ids: str | None) -> None:
+        """Portals hear of it if the transaction commits; last in it (``audit/outbox.py``)."""
+        outbox = Outbox(self.signing.clock)
+        await outbox.append(uow, type_, realm=copy.realm, agency_id=copy.agency_id, subject=copy.id, **ids)
 
     async def _log(
         self, uow: UnitOfWork, copy_id: str, realm: Realm, kind: LeafType, salt: bytes, value: bytes

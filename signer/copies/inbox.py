@@ -111,21 +111,45 @@ class Inbox:
             raise NotFound("copy.no_such_copy", copy=request_id)
         return found
 
-    async def take(self, uow: UnitOfWork, most: int, batches: bool) -> list[PortalRequest]:
-        """The oldest open ones, now ours until the lease ends; exactly one taker gets each. ``batches``: theirs or the others."""
+    async def take(self, uow: UnitOfWork, most: int) -> list[PortalRequest]:
+        """The oldest open ones that belong to no batch, now ours until the lease ends; each goes to one taker."""
         t = request_table.c
-        now = self._clock.now()
-        free = sa.or_(t.state == "received", sa.and_(t.state == "taken", t.taken_until < now))
-        kind = t.batch_id.is_not(None) if batches else t.batch_id.is_(None)
-        chosen = sa.select(t.id).where(free, kind).order_by(t.id).limit(most).with_for_update(skip_locked=True)
-        until = now + dt.timedelta(seconds=LIMITS["inbox.lease_seconds"])
+        return await self._take(
+            uow, sa.select(t.id).where(t.batch_id.is_(None), self._free()).order_by(t.id).limit(most)
+        )
+
+    async def take_chunk(self, uow: UnitOfWork, batch_id: str, first: int, count: int) -> list[PortalRequest]:
+        """The open ones at ``count`` places of a batch."""
+        t = request_table.c
+        places = t.position.between(first, first + count - 1)
+        return await self._take(uow, sa.select(t.id).where(t.batch_id == batch_id, places, self._free()))
+
+    async def open_places(self, uow: UnitOfWork) -> list[tuple[str, int]]:
+        """(batch, position) of every open item, oldest batch first."""
+        t = request_table.c
+        query = sa.select(t.batch_id, t.position).where(t.batch_id.is_not(None), self._free())
+        return [(r.batch_id, r.position) for r in await uow.execute(query.order_by(t.batch_id, t.position))]
+
+    async def has_open(self, uow: UnitOfWork, batch_id: str) -> bool:
+        """True while an item of the batch is not settled."""
+        t = request_table.c
+        query = sa.select(t.id).where(t.batch_id == batch_id, t.state.in_(["received", "taken"])).limit(1)
+        return (await uow.execute(query)).first() is not None
+
+    def _free(self) -> sa.ColumnElement[bool]:
+        t = request_table.c
+        return sa.or_(t.state == "received", sa.and_(t.state == "taken", t.taken_until < self._clock.now()))
+
+    async def _take(self, uow: UnitOfWork, chosen: sa.Select[Any]) -> list[PortalRequest]:
+        until = self._clock.now() + dt.timedelta(seconds=LIMITS["inbox.lease_seconds"])
+        ids = chosen.with_for_update(skip_locked=True).scalar_subquery()
         taken = (
             request_table.update()
-            .where(t.id.in_(chosen.scalar_subquery()), free)
+            .where(request_table.c.id.in_(ids), self._free())
             .values(state="taken", taken_until=until)
             .returning(*request_table.columns)
         )
-        return sorted((_from(row) for row in await uow.execute(taken)), key=lambda r: r.id)
+        return sorted((_from(row) for row in await uow.execute(taken)), key=lambda r: (r.position, r.id))
 
     async def accepted(self, uow: UnitOfWork, request_id: str) -> None:
         """It has a number; in the transaction that numbers it."""

@@ -8,6 +8,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
+from audit.outbox import EventType, Outbox
 from core.clock import Clock
 from core.db import Database, UnitOfWork
 from core.errors import Conflict, ServiceError, Unavailable
@@ -58,7 +59,7 @@ class Reception:
         """Start the next ones as soon as there is room; false when nothing is left."""
         async with self._room:
             async with self.db.write() as uow:
-                taken = await self.inbox.take(uow, 1, batches=False)
+                taken = await self.inbox.take(uow, 1)
         for request in taken:
             await self._room.acquire()
             self._busy.add(request.id)
@@ -112,6 +113,10 @@ class Reception:
     async def _refuse(self, request: PortalRequest, code: str, evidence: dict[str, Any]) -> None:
         async with self.db.write() as uow:
             await self.inbox.refused(uow, request.id, code, evidence)
+            await Outbox(self.clock).append(
+                uow, EventType.COPY_REFUSED, realm=request.realm, agency_id=request.agency_id, subject=request.id,
+                batch=request.batch_id,
+            )  # fmt: skip
 
     # -------------------------------------------------------------------------------------------------- waiting
     def settled(self, copy_id: str) -> None:

@@ -21,6 +21,7 @@ from core.errors import Conflict, NotFound, Refused
 from core.formats import canonical_json
 from core.ids import new_id
 from core.values import Digest
+from signer.copies.words import index_words
 
 __all__ = ["Book", "Entry", "Register", "lines_sha256"]
 
@@ -63,6 +64,9 @@ entry_table = sa.Table(
     sa.Column("settled_at", UtcDateTime),
     sa.Column("reason", sa.Text),
     sa.UniqueConstraint("agency_id", "kind", "year", "number"),
+    sa.Index("ix_register_entry_agency_id_number", "agency_id", "number"),
+    sa.Index("ix_register_entry_agency_id_id", "agency_id", "id"),
+    sa.Index("ix_register_entry_book_id_number", "book_id", "number"),
     sa.CheckConstraint("state in ('reserved', 'issued', 'voided')", name="state"),
 )
 append_only(entry_table, may_change=("state", "settled_at", "reason"), final=("issued", "voided"))
@@ -184,6 +188,7 @@ class Register:
             state="reserved", settled_at=None, reason=None,
         )  # fmt: skip
         await uow.execute(entry_table.insert(), {c.name: getattr(entry, c.name) for c in entry_table.columns})
+        await index_words(uow, agency.id, entry.id, columns)
         return entry
 
     async def entry(self, uow: UnitOfWork, entry_id: str) -> Entry:

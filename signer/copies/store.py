@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from core.db import UnitOfWork, swap_state
+from core.db import UnitOfWork, row_by, swap_state
 from core.errors import Conflict, NotFound
 from core.formats.status_list import Status
 from core.values import Realm, Regime
@@ -35,14 +35,20 @@ def _from(row: sa.Row[Any]) -> CertifiedCopy:
 
 async def get(uow: UnitOfWork, copy_id: str) -> CertifiedCopy:
     """By id. Raises ``copy.no_such_copy``."""
-    found = await by_column(uow, "id", copy_id)
+    found = await find(uow, copy_id)
     if found is None:
         raise NotFound("copy.no_such_copy", copy=copy_id)
     return found
 
 
+async def find(uow: UnitOfWork, copy_id: str) -> CertifiedCopy | None:
+    """By id."""
+    row = (await uow.execute(row_by(copy_table.c.id), {"value": copy_id})).first()
+    return None if row is None else _from(row)
+
+
 async def by_column(uow: UnitOfWork, column: str, value: Any) -> CertifiedCopy | None:
-    """By one of the unique columns (``id``, ``seal_id``), or the newest by ``released``/``content``."""
+    """By a unique column (``seal_id``), or the newest by ``released``/``content``."""
     t = copy_table.c
     query = sa.select(copy_table).where(t[column] == value).order_by(t.id.desc()).limit(1)
     row = (await uow.execute(query)).first()

@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import BadInput, Refused, Unavailable
 from core.limits import LIMITS
-from core.outbound import Outbound, is_public
+from core.outbound import Outbound, is_public, is_secure, named
 from tests.servers import http
 
 
@@ -149,3 +149,60 @@ async def test_nobody_at_home_is_unreachable():
         await client.fetch("http://127.0.0.1:1/")
     assert caught.value.code == "outbound.unreachable"
     await client.close()
+
+
+async def test_told_is_the_status_and_whatever_the_body_it_stays_unread():
+    seen = []
+
+    def answer(method, body):
+        seen.append((method, body))
+        return 429, {"content-encoding": "gzip", "retry-after": "17", "content-length": "100000000"}, b"x"
+
+    with http(answer) as port:
+        client = await inner(port)
+        told = await client.tell(
+            f"http://127.0.0.1:{port}/", b"{}", {"webhook-id": "1", "content-type": "application/json"}, seconds=5
+        )
+        await client.close()
+    assert (told.status, told.body, told.retry_after) == (429, b"", "17")
+    assert seen == [("POST", b"{}")]
+
+
+async def test_who_is_told_gets_the_headers_but_never_ours_changed():
+    requests = []
+    with http(lambda *_: (200, {}, b""), requests) as port:
+        client = await inner(port)
+        await client.tell(f"http://127.0.0.1:{port}/", b"{}", {"webhook-id": "1", "host": "other"}, seconds=5)
+        await client.close()
+    assert requests[0]["webhook-id"] == "1"
+    assert requests[0]["host"] == f"127.0.0.1:{port}"
+
+
+async def test_who_is_told_and_drags_on_is_left_after_the_time_given():
+    def slow(*_):
+        time.sleep(2)
+        return 200, {}, b""
+
+    with http(slow) as port:
+        client = await inner(port)
+        with pytest.raises(Unavailable) as caught:
+            await client.tell(f"http://127.0.0.1:{port}/", b"{}", {}, seconds=1)
+        assert caught.value.code == "outbound.too_slow"
+        await client.close()
+
+
+async def test_telling_reaches_no_private_address_either(outbound):
+    with pytest.raises(Refused) as caught:
+        await outbound.tell("http://127.0.0.1:9/", b"{}", {}, seconds=5)
+    assert caught.value.code == "outbound.private_address"
+
+
+def test_plain_http_is_for_services_that_an_operator_named():
+    private = named(" portal.local:80, 127.0.0.1:8443 ,")
+    assert private == {"portal.local:80", "127.0.0.1:8443"}
+    assert is_secure("https://anybody.vn/hook", private)
+    assert is_secure("http://portal.local/hook", private)
+    assert not is_secure("http://portal.local:81/hook", private)
+    assert not is_secure("http://anybody.vn/hook", private)
+    with pytest.raises(BadInput):
+        is_secure("ftp://portal.local/", private)

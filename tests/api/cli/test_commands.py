@@ -162,7 +162,7 @@ def test_a_copy_is_recalled_and_a_book_exported(home, copy, tmp_path):
         )
     )
     people = rows(dauso(home, "person", "list", "--json"))
-    clerk, official = ([p["id"] for p in people if role in str(p)][0] for role in ("clerk", "certifier"))
+    clerk, official = (next(p["id"] for p in people if role in str(p)) for role in ("clerk", "certifier"))
     recall = ("copy", "recall", row["id"], "--reason", "nhầm", "--json", "--by")
     assert rows(dauso(home, *recall, clerk, code=1))[0]["error"] == "recall.not_entitled"
     assert rows(dauso(home, *recall, official))[0]["state"] == "recalled"

@@ -1,5 +1,6 @@
 """Slots: a live process keeps its own, a dead one's work is taken over."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -101,3 +102,61 @@ async def test_the_job_tables_hold_json_and_no_error_texts(tmp_path):
     assert "pickle" not in text
     assert "Bí Mật" not in text
     assert "!jobs.failed" in text
+
+
+async def test_roles_on_one_database_leave_each_others_jobs_alone(tmp_path):
+    """The signer's job waits, dead, in the tables; a worker with the same executor name must not touch it."""
+    url = f"sqlite+aiosqlite:///{tmp_path / 'jobs.db'}"
+    signer = start(url, tmp_path / "locks", "signer's")
+    signer.kill()
+    signer.wait()
+    signer.stdout.close()
+
+    def jobs(application):
+        made = DurableJobs(
+            database=url, executor="a", locks=tmp_path / "locks", clock=SystemClock(), application=application
+        )
+
+        async def work(key, note):
+            done.append((application, key))
+            return key
+
+        made.serve("copy", work)
+        return made
+
+    done = []
+    worker = jobs("worker")
+    await worker.start()
+    assert await worker.run("copy", "worker's") == "worker's"
+    assert await worker.under_way() == set()
+    await worker.stop()
+    again = jobs("1")
+    await again.start()
+    assert await again.settle(20)
+    await again.stop()
+    assert done == [("worker", "worker's"), ("1", "signer's")]
+    assert sorted(path.name for path in (tmp_path / "locks").iterdir()) == ["1.a.0.lock", "worker.a.0.lock"]
+
+
+async def test_only_so_many_works_run_at_a_time(tmp_path):
+    jobs = DurableJobs(
+        database=f"sqlite+aiosqlite:///{tmp_path / 'jobs.db'}", executor="a", locks=tmp_path / "locks",
+        clock=SystemClock(), at_once=2,
+    )  # fmt: skip
+    running, most = 0, 0
+
+    async def work(key, note):
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.05)
+        running -= 1
+        return key
+
+    jobs.serve("copy", work)
+    await jobs.start()
+    for key in "abcdef":
+        await jobs.submit("copy", key, "1")
+    assert await jobs.settle(20)
+    await jobs.stop()
+    assert most == 2
