@@ -17,6 +17,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from api.roles import WEB_WRITES, ProcessRole
@@ -60,6 +61,7 @@ __all__ = [
     "open_service",
     "require_narrow_rights",
     "signer_work",
+    "upgrade_home",
 ]
 
 _PRELOAD = ("signer.copies.intake.work:warm", "verification.engine.codes:warm", "verification.worker:warm")
@@ -149,9 +151,29 @@ async def make_sandbox() -> AsyncIterator[Sandbox]:
         yield sandbox
 
 
-async def _migrate(db: Database) -> None:
+def _alembic() -> Config:
     config = Config()
     config.set_main_option("script_location", str(files("migrations")))
+    return config
+
+
+async def upgrade_home(settings: Settings) -> None:
+    """Bring the tables to this release; harmless where they are. Nothing else may run meanwhile."""
+    async with Database(settings.database) as db:
+        await _migrate(db)
+
+
+async def _require_current(db: Database) -> None:
+    """Raise ``home.old_tables`` unless the tables are those of this release."""
+    newest = ScriptDirectory.from_config(_alembic()).get_current_head()
+    async with db.read() as uow:
+        now = (await uow.exec_driver_sql("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    if now != newest:
+        raise Refused("home.old_tables", now=now, newest=newest)
+
+
+async def _migrate(db: Database) -> None:
+    config = _alembic()
 
     def run(connection: Any) -> None:
         config.attributes["connection"] = connection
@@ -166,7 +188,9 @@ async def create_home(settings: Settings, realm: Realm) -> Path:
     home = settings.home
     if is_home(home):
         raise Broken("home.exists")
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for folder in ("db", "objects"):
+        (home / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
+    home.chmod(0o700)
     if settings.key_passphrase is None and settings.key_file is None:
         make_key_file(home / "key-file")
     clock = SystemClock()
@@ -195,6 +219,7 @@ async def open_service(settings: Settings, role: ProcessRole, clock: Clock | Non
     clock = clock or SystemClock()
     writes = None if role is ProcessRole.SIGNER else WEB_WRITES
     async with Database(settings.database, writes) as db, make_sandbox() as sandbox:
+        await _require_current(db)
         parts = Records(clock)
         documents = Documents.open(settings.objects_url, settings.home)
         async with db.read() as uow:

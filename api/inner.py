@@ -21,7 +21,7 @@ from core import errors
 from core.errors import Broken, ServiceError, Unavailable
 from core.logs import logger
 
-__all__ = ["Handler", "SignerDoor", "inner_app"]
+__all__ = ["Handler", "SignerDoor", "inner_app", "make_run_folder", "make_socket_folder"]
 
 Handler = Callable[[Mapping[str, Any], bytes], Awaitable[bytes]]
 """``(words, body)`` → the answer's bytes."""
@@ -94,9 +94,14 @@ def _error(error: ServiceError) -> Response:
     return JSONResponse({"class": type(error).__name__, "code": error.code, "evidence": plain}, 500)
 
 
-def make_socket_folder(socket: Path) -> None:
-    """Only this account looks in; what a dead process left is taken away."""
+def make_run_folder(socket: Path) -> None:
+    """Only this account looks in."""
     socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+def make_socket_folder(socket: Path) -> None:
+    """What a dead process left is taken away."""
+    make_run_folder(socket)
     if socket.exists() and not _answers(socket):
         socket.unlink()
 

@@ -22,7 +22,8 @@ from api import bootstrap
 from api.answering import handlers
 from api.checking import Checker
 from api.clients.store import Clients
-from api.inner import SignerDoor, inner_app, make_socket_folder
+from api.confinement import hide_memory, shut_out_of_keys
+from api.inner import SignerDoor, inner_app, make_run_folder, make_socket_folder
 from api.roles import ProcessRole
 from api.web.app import make_app, make_operator_app
 from api.web.metrics import Metrics
@@ -103,7 +104,10 @@ def _config(app: ASGIApp | Any, settings: Settings, **more: Any) -> uvicorn.Conf
 
 
 async def serve_web(settings: Settings, public: socket.socket, operator: socket.socket | None) -> None:
-    """Serve until a signal; several processes may share ``public``."""
+    """Serve until a signal; several processes may share ``public``. Confines this process for good."""
+    _web_key(settings)
+    make_run_folder(settings.socket)
+    shut_out_of_keys(settings)
     async with open_web(settings) as parts:
         servers = [_Server(_config(make_app(parts), settings))]
         sockets = [public]
@@ -140,6 +144,7 @@ async def _until_signal(servers: list[_Server], sockets: list[socket.socket]) ->
 # ---------------------------------------------------------------------------------------------------------- signer
 async def serve_signer(settings: Settings) -> None:
     """The inner door and the work behind it, until a signal."""
+    hide_memory()
     make_socket_folder(settings.socket)
     async with bootstrap.open_service(settings, ProcessRole.SIGNER) as service:
         inner = socket.socket(socket.AF_UNIX)

@@ -144,7 +144,7 @@ def grants(user: str, may_write: frozenset[str]) -> list[str]:
         f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {quoted}",
         f"GRANT USAGE ON SCHEMA public TO {quoted}",
         f"GRANT SELECT ON {', '.join([*tables, 'alembic_version'])} TO {quoted}",
-        f"GRANT INSERT, UPDATE, DELETE ON {', '.join(sorted(may_write))} TO {quoted}",
+        f"GRANT INSERT, UPDATE, DELETE ON {', '.join(sorted(may_write & set(tables)))} TO {quoted}",
         f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {quoted}",
     ]
 

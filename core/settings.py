@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     @property
     def database(self) -> str:
         """The URL in force."""
-        return self.database_url or f"sqlite+aiosqlite:///{self.home.resolve() / 'dauso.db'}"
+        return self.database_url or f"sqlite+aiosqlite:///{self.home.resolve() / 'db' / 'dauso.db'}"
 
     @property
     def jobs_database(self) -> str:

@@ -32,6 +32,7 @@ app.command("demo")(demo.demo)
 app.command("serve")(serve.serve)
 app.command("signer")(serve.signer)
 app.command("grants")(house.grants)
+app.command("upgrade")(house.upgrade)
 app.command("verify")(verify.verify)
 
 

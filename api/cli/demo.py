@@ -2,13 +2,15 @@
 
 import asyncio
 import datetime as dt
+import os
 import sys
+import webbrowser
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from api import bootstrap, sample
+from api import bootstrap, sample, serving
 from api.certifying import certify_file
 from api.checking import Checker
 from api.cli.show import fail, out, print_json, progress, settings_of
@@ -27,9 +29,10 @@ _STEPS = 24
 def demo(
     context: typer.Context,
     home: Annotated[Path | None, typer.Option(help="Thư mục nhà của bản trình diễn / home of the demo")] = None,
+    serve: Annotated[bool, typer.Option(help="Mở các trang sau khi xong / serve the pages afterwards")] = True,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
-    """Trình diễn: chứng thực một bản quét mẫu rồi kiểm tra / certify a sample scan and verify it."""
+    """Trình diễn: chứng thực một bản quét mẫu, kiểm tra, rồi mở các trang / certify a sample, verify it, serve the pages."""
     settings = settings_of(context)
     if home is not None:
         settings = Settings(**{**settings.model_dump(), "home": home})
@@ -40,6 +43,8 @@ def demo(
     print_json(result) if as_json else _screen(settings, result)
     if result["verdict"] != "genuine":
         raise typer.Exit(1)
+    if serve and not as_json:
+        _serve(settings, result["qr"].partition("#")[2])
 
 
 async def _run(settings: Settings, quiet: bool) -> dict[str, Any]:
@@ -88,6 +93,21 @@ async def _populate(service: bootstrap.Service) -> None:
             agency=agency.code, name=name, role=role, number=number, capacity="TUQ. CHỦ TỊCH", dated=now,
             valid_to=now + dt.timedelta(days=365), scope=frozenset(Regime),
         )  # fmt: skip
+
+
+def _serve(settings: Settings, seal: str) -> None:
+    """Signer, worker and web as processes of their own; the browser opens on the sample's check page."""
+    url = f"http://localhost:{settings.web_bind.rpartition(':')[2]}"
+    page = f"{url}/v#{seal}"
+    try:
+        public, operator = serving.listen(settings.web_bind), serving.listen(settings.operator_bind)
+    except ServiceError as error:
+        fail(error)
+    os.environ |= {"DAUSO_WEB_URL": url, "DAUSO_HOST": settings.host}
+    out.print(f"\n  Trang kiểm tra / check page: {page}\n  Dừng bằng Ctrl+C / stop with Ctrl+C", markup=False)
+    if sys.stdout.isatty():
+        webbrowser.open(page)
+    asyncio.run(serving.supervise(serving.children(settings, public, operator)))
 
 
 def _screen(settings: Settings, done: dict[str, Any]) -> None:

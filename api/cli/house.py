@@ -13,7 +13,7 @@ from core import db
 from core.directory.model import Role
 from core.values import Realm, Regime
 
-__all__ = ["agency_app", "doctor", "grants", "init", "person_app"]
+__all__ = ["agency_app", "doctor", "grants", "init", "person_app", "upgrade"]
 
 agency_app = typer.Typer(help="Cơ quan / agencies.", no_args_is_help=True)
 person_app = typer.Typer(help="Người ký và văn thư / officials and clerks.", no_args_is_help=True)
@@ -171,6 +171,16 @@ def list_people(context: typer.Context, as_json: AsJson = False) -> None:
                         out.print(f"{person.id}  {person.name}  {', '.join(roles)}", markup=False)
 
     run(work, as_json)
+
+
+def upgrade(context: typer.Context) -> None:
+    """Đưa các bảng lên bản này / bring the tables to this release."""
+
+    async def work() -> None:
+        await bootstrap.upgrade_home(settings_of(context))
+        out.print("đã cập nhật / up to date")
+
+    run(work)
 
 
 def grants(

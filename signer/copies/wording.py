@@ -1,7 +1,7 @@
 """The words on a certified copy, as data with defaults; an agency's ``wording`` overrides any of them.
 
-Defaults: vietnam.md of our notes quotes Decree 23/2015, 280/2025 (lời chứng) and the field's pattern for electronic books
-(``1523/ĐT``, ``01/2026-SCTĐT/BS``). Patterns use ``str.format`` names; an unknown name is refused when it is set.
+Defaults follow Decrees 23/2015 and 280/2025 (lời chứng) and the field's pattern for electronic books (``1523/ĐT``,
+``01/2026-SCTĐT/BS``). Patterns use ``str.format`` names; an unknown name is refused when it is set.
 """
 
 import datetime as dt

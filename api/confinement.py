@@ -1,0 +1,63 @@
+"""The web process shuts itself out of what it must not read, before it opens a door: Landlock, where the kernel has it.
+
+On one machine all roles may run under one account. A taken web process then still reaches neither the key store nor its
+key file nor practice passkeys: the kernel refuses, also to its children, and it may not look into other processes.
+"""
+
+import contextlib
+import ctypes
+import sys
+import tempfile
+from pathlib import Path
+
+import landlock
+
+from core.logs import logger
+from core.settings import Settings
+
+__all__ = ["hide_memory", "shut_out_of_keys"]
+
+_READ = landlock.FSAccess.READ_FILE | landlock.FSAccess.READ_DIR | landlock.FSAccess.EXECUTE
+_SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc", "/proc", "/sys", "/dev", "/opt", "/run", "/var/run")
+_DUMPABLE = 4
+
+
+def shut_out_of_keys(settings: Settings) -> bool:
+    """For good, for this thread and all that it starts: call it first. False where the kernel cannot."""
+    home = settings.home.resolve()
+    rules = landlock.Ruleset()
+    readable = [
+        *_SYSTEM,
+        sys.prefix,
+        sys.base_prefix,
+        *sys.path,
+        home / "home.json",
+        home / "pki",
+        settings.web_key.resolve(),
+    ]
+    if settings.tsa_anchor is not None:
+        readable.append(settings.tsa_anchor.resolve())
+    stores = [Path(settings.objects_url.removeprefix("file://"))] if settings.objects_url.startswith("file://") else []
+    room = home / "run" / "tmp"  # of its own: the machine's common one may hold somebody's home
+    room.mkdir(parents=True, exist_ok=True, mode=0o700)
+    tempfile.tempdir = str(room)
+    writable = [*stores, home / "db", home / "objects", home / "run", Path("/dev/null")]
+    try:
+        for path in {str(p) for p in readable if str(p) and Path(p).exists()}:
+            rules.allow(path, rules=_READ if Path(path).is_dir() else landlock.FSAccess.READ_FILE)
+        for each in writable:
+            if each.is_dir():
+                rules.allow(str(each))
+            elif each.exists():
+                rules.allow(str(each), rules=landlock.FSAccess.READ_FILE | landlock.FSAccess.WRITE_FILE)
+        rules.apply()
+    except OSError as error:
+        logger().warning("web.not_confined", error=type(error).__name__)
+        return False
+    return True
+
+
+def hide_memory() -> None:
+    """No other process of this account reads the signer's memory (PR_SET_DUMPABLE)."""
+    with contextlib.suppress(OSError):
+        ctypes.CDLL(None).prctl(_DUMPABLE, 0, 0, 0, 0)
