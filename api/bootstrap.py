@@ -258,7 +258,7 @@ async def _last_notices(notices: Notices) -> None:
 def signer_work(service: Service) -> list[Callable[[], Coroutine[Any, Any, None]]]:
     """What a signer process does by itself, each until cancelled."""
     parts = service.parts()
-    return [parts.reception.serve, parts.batches.serve, parts.notices.serve]
+    return [parts.reception.serve, parts.reception.hold, parts.batches.serve, parts.notices.serve]
 
 
 async def require_narrow_rights(service: Service) -> None:

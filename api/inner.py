@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from core import errors
 from core.errors import Broken, ServiceError, Unavailable
+from core.limits import LIMITS
 from core.logs import logger
 
 __all__ = ["Handler", "SignerDoor", "inner_app", "make_run_folder", "make_socket_folder"]
@@ -33,7 +34,7 @@ _CLASSES = {name: getattr(errors, name) for name in errors.__all__}
 class SignerDoor:
     """The web's side."""
 
-    def __init__(self, socket: Path, seconds: float = 20.0) -> None:
+    def __init__(self, socket: Path, seconds: float = LIMITS["web.wait_seconds"] + 5.0) -> None:
         transport = httpx2.AsyncHTTPTransport(uds=str(socket))
         self._client = httpx2.AsyncClient(transport=transport, base_url="http://signer", timeout=seconds)
 

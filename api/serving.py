@@ -193,8 +193,16 @@ async def supervise(all_children: list[Child]) -> None:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stopping.set)
+    doors = [child for child in all_children if child.sockets]
+    closed = asyncio.Event()  # doors close first: what they have promised needs the signer
+
+    async def keep_doors() -> None:
+        await asyncio.gather(*(_keep(child, stopping) for child in doors))
+        await stopping.wait()
+        closed.set()
+
     try:
-        await asyncio.gather(*(_keep(child, stopping) for child in all_children))
+        await asyncio.gather(keep_doors(), *(_keep(child, closed) for child in all_children if not child.sockets))
     finally:
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(name)

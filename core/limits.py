@@ -52,9 +52,9 @@ LIMITS: Final[dict[str, int]] = {
     "web.page": 200,  # rows of one page of a list
     "web.wait_seconds": 25,  # longest long poll: below the idle time of usual proxies
     "web.drain_seconds": 30,  # how long requests under way may take at a stop
-    "inbox.lease_seconds": 300,  # a request taken by a dead process is taken again after that
+    "inbox.lease_seconds": 30,  # a request taken by a dead process is taken again after that; a living one renews
     "inbox.at_once": 3,  # papers under way in one signer: intake in its own process, the rest on the loop
-    "inbox.sweep_seconds": 15,  # how often a signer looks without being woken: only recovery waits for this
+    "inbox.sweep_seconds": 10,  # how often a signer looks without being woken: only recovery waits for this
     "idempotency.days": 7,
     "idempotency.lease_seconds": 60,  # a repeated request waits that long for one whose process died
     "statistics.days": 400,

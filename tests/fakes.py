@@ -74,6 +74,9 @@ class MemoryJobs:
             self._left[run] = kind, key, time.monotonic()
             self._go_on(run)
 
+    async def adopt(self) -> None:
+        return
+
     async def under_way(self) -> set[tuple[str, str]]:
         return {(kind, key) for kind, key, due in self._left.values() if due is not None}
 

@@ -56,7 +56,7 @@ def http(answer, heard=None):
             return
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)  # looks for its end that often
     thread.start()
     try:
         yield server.server_address[1]

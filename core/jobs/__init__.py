@@ -48,6 +48,9 @@ class Jobs(Protocol):
     async def submit(self, kind: str, key: str, run: str) -> None:
         """Start it and do not wait; durable when this returns. The same ``run`` of a key is started once, ever."""
 
+    async def adopt(self) -> None:
+        """Go on with what processes of this machine left unfinished that have died since ``start``."""
+
     async def under_way(self) -> set[tuple[str, str]]:
         """``(kind, key)`` of all jobs that are not finished, of any executor."""
 

@@ -94,9 +94,16 @@ class DurableJobs:
 
         self._job = job
         DBOS.launch()
-        for other in dead:
+        await self._take_over(dead)
+
+    async def adopt(self) -> None:
+        """Work of processes that died while this one lives."""
+        await self._take_over(self._dead_slots())
+
+    async def _take_over(self, dead: list[str]) -> None:
+        if dead:
             for status in await self._unfinished():
-                if status.executor_id == other:
+                if status.executor_id in dead:
                     await DBOS.resume_workflow_async(status.workflow_id)
 
     async def _once(self, kind: str, key: str, workflow_id: str) -> str:
@@ -177,31 +184,40 @@ class DurableJobs:
     def _name(self, slot: int | None) -> str:
         return f"{self._executor}.{slot}"
 
+    def _path(self, slot: int) -> Path:
+        return self._locks / f"{self._name(slot)}.lock"
+
     def _take_slot(self) -> tuple[int, str, list[str]]:
         """The lowest free slot, its name, and the names of other slots that nobody holds."""
         self._locks.mkdir(parents=True, exist_ok=True, mode=0o700)
-        mine: int | None = None
-        dead: list[str] = []
         for slot in range(_SLOTS):
-            path = self._locks / f"{self._executor}.{slot}.lock"
-            known = path.exists()
-            if mine is not None and not known:
+            held = _lock(self._path(slot))
+            if held is not None:
+                self._held, self._slot = held, slot
+                return slot, self._name(slot), self._dead_slots()
+        raise Broken("jobs.no_slot", slots=_SLOTS)
+
+    def _dead_slots(self) -> list[str]:
+        """Slots once held that nobody holds now; let go at once, so a process that starts now may take one."""
+        dead = []
+        for slot in range(_SLOTS):
+            if slot == self._slot or not self._path(slot).exists():
                 continue
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                os.close(handle)
-                continue
-            if mine is None:
-                mine = slot
-                self._held = handle
-            else:
+            held = _lock(self._path(slot))
+            if held is not None:
                 dead.append(self._name(slot))
-                os.close(handle)  # free again at once: a process that starts now may take it
-        if mine is None:
-            raise Broken("jobs.no_slot", slots=_SLOTS)
-        return mine, self._name(mine), dead
+                os.close(held)
+        return dead
+
+
+def _lock(path: Path) -> int | None:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
 
 
 def _engine(database: str) -> sa.Engine:

@@ -178,6 +178,7 @@ class BatchWork:
 
         async with self.db.write() as uow:
             taken = await self.reception.inbox.take_chunk(uow, batch_id, int(first), LIMITS["batch.chunk"])
+        self.reception.held(taken)
         await asyncio.gather(*(one(request) for request in taken))
         await self._tell_if_finished(batch_id)
         return key

@@ -5,7 +5,7 @@ id is the id of the copy it becomes. ``received → taken → accepted | refused
 """
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -150,6 +150,12 @@ class Inbox:
             .returning(*request_table.columns)
         )
         return sorted((_from(row) for row in await uow.execute(taken)), key=lambda r: (r.position, r.id))
+
+    async def renew(self, uow: UnitOfWork, ids: Collection[str]) -> None:
+        """Their taker is alive and still at them."""
+        t = request_table.c
+        until = self._clock.now() + dt.timedelta(seconds=LIMITS["inbox.lease_seconds"])
+        await uow.execute(request_table.update().where(t.id.in_(ids), t.state == "taken").values(taken_until=until))
 
     async def accepted(self, uow: UnitOfWork, request_id: str) -> None:
         """It has a number; in the transaction that numbers it."""

@@ -5,6 +5,7 @@ may pass (a part that does not answer) puts it back.
 """
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +39,7 @@ class Reception:
     bell: asyncio.Event = field(default_factory=asyncio.Event)
     _room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LIMITS["inbox.at_once"]))
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _held: set[str] = field(default_factory=set)
     _busy: set[str] = field(default_factory=set)
     _waiting: dict[str, list[asyncio.Future[None]]] = field(default_factory=dict)
 
@@ -48,6 +50,7 @@ class Reception:
             try:
                 while await self._take():
                     pass
+                await self.jobs.adopt()
             except ServiceError as error:  # the database is away: the next sweep looks again
                 logger().warning("inbox.stopped", code=error.code)
             try:
@@ -55,11 +58,23 @@ class Reception:
             except TimeoutError:
                 continue
 
+    async def hold(self) -> None:
+        """Until cancelled: renew the leases of what is being taken in, here or for a batch."""
+        while True:
+            await asyncio.sleep(LIMITS["inbox.lease_seconds"] / 3)
+            if self._held:
+                try:
+                    async with self.db.write() as uow:
+                        await self.inbox.renew(uow, list(self._held))
+                except ServiceError as error:
+                    logger().warning("inbox.not_renewed", code=error.code)
+
     async def _take(self) -> bool:
         """Start the next ones as soon as there is room; false when nothing is left."""
         async with self._room:
             async with self.db.write() as uow:
                 taken = await self.inbox.take(uow, 1)
+        self.held(taken)
         for request in taken:
             await self._room.acquire()
             self._busy.add(request.id)
@@ -85,8 +100,18 @@ class Reception:
         except ServiceError as error:  # it waits for a person, or its own job goes on later: the row says which
             logger().info("copy.rests", id=copy_id, code=error.code)
 
+    def held(self, taken: Collection[PortalRequest]) -> None:
+        """Taken and not settled yet; ``admit`` lets each go."""
+        self._held.update(request.id for request in taken)
+
     async def admit(self, request: PortalRequest) -> bool:
         """Intake and number; false where the request was refused or put back."""
+        try:
+            return await self._admit(request)
+        finally:
+            self._held.discard(request.id)
+
+    async def _admit(self, request: PortalRequest) -> bool:
 
         async def settle(uow: UnitOfWork) -> None:
             await self.inbox.accepted(uow, request.id)

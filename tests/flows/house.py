@@ -100,7 +100,8 @@ def processes(home: Path, **more: str):
             time.sleep(0.1)
         yield f"http://localhost:{port}", process
     finally:
-        process.terminate()
+        if process.poll() is None:
+            process.terminate()
         try:
             process.wait(60)
         except subprocess.TimeoutExpired:
