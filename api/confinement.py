@@ -26,25 +26,18 @@ def shut_out_of_keys(settings: Settings) -> bool:
     """For good, for this thread and all that it starts: call it first. False where the kernel cannot."""
     home = settings.home.resolve()
     rules = landlock.Ruleset()
-    readable = [
-        *_SYSTEM,
-        sys.prefix,
-        sys.base_prefix,
-        *sys.path,
-        home / "home.json",
-        home / "pki",
-        settings.web_key.resolve(),
-    ]
+    readable = [Path(each) for each in (*_SYSTEM, sys.prefix, sys.base_prefix, *sys.path) if each]
+    readable += [home / "home.json", home / "pki", settings.web_key.resolve()]
     if settings.tsa_anchor is not None:
         readable.append(settings.tsa_anchor.resolve())
     stores = [Path(settings.objects_url.removeprefix("file://"))] if settings.objects_url.startswith("file://") else []
     room = home / "run" / "tmp"  # of its own: the machine's common one may hold somebody's home
     room.mkdir(parents=True, exist_ok=True, mode=0o700)
     tempfile.tempdir = str(room)
-    writable = [*stores, home / "db", home / "objects", home / "run", Path("/dev/null")]
+    writable = [*stores, home / "db", home / "objects", home / "run", home / "executors", Path("/dev/null")]
     try:
-        for path in {str(p) for p in readable if str(p) and Path(p).exists()}:
-            rules.allow(path, rules=_READ if Path(path).is_dir() else landlock.FSAccess.READ_FILE)
+        for path in {p for p in readable if p.exists()}:
+            rules.allow(str(path), rules=_READ if path.is_dir() else landlock.FSAccess.READ_FILE)
         for each in writable:
             if each.is_dir():
                 rules.allow(str(each))

@@ -30,15 +30,18 @@ from api.web.metrics import Metrics
 from api.web.pace import Pace
 from api.web.pages import environment
 from api.web.parts import WebParts
+from api.webhooks.delivery import Courier
+from api.webhooks.records import Endpoints
 from core.clock import Clock
 from core.errors import BadInput, NotFound, Unavailable
 from core.ids import random_bytes
 from core.limits import LIMITS
 from core.logs import logger
+from core.outbound import Outbound, named
 from core.sealed import Box
 from core.settings import Settings
 
-__all__ = ["Child", "children", "listen", "open_web", "serve_signer", "serve_web", "supervise"]
+__all__ = ["Child", "children", "listen", "open_web", "serve_signer", "serve_web", "serve_worker", "supervise"]
 
 _SECRETS = frozenset({"DAUSO_KEY_PASSPHRASE", "DAUSO_KEY_FILE"})
 """Settings that only the signer may see."""
@@ -160,6 +163,43 @@ async def serve_signer(settings: Settings) -> None:
             await asyncio.gather(*at_work, return_exceptions=True)
             await service.reception.drain()
             settings.socket.unlink(missing_ok=True)
+
+
+# ---------------------------------------------------------------------------------------------------------- worker
+async def serve_worker(settings: Settings) -> None:
+    """Background work without keys: portals are told what happens. Until a signal; confines this process for good."""
+    from core.jobs.durable import DurableJobs  # noqa: PLC0415  (half a second that other roles need not wait)
+
+    key = _web_key(settings)
+    make_run_folder(settings.socket)
+    (settings.home / "executors").mkdir(exist_ok=True, mode=0o700)
+    shut_out_of_keys(settings)
+    stopping = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stopping.set)
+    private = named(settings.outbound_private)
+    async with bootstrap.open_service(settings, ProcessRole.WORKER) as service:
+        await bootstrap.require_narrow_rights(service)
+        jobs = DurableJobs(
+            database=settings.worker_database, executor=settings.executor_id, locks=settings.home / "executors",
+            clock=service.clock, application="worker", at_once=LIMITS["webhooks.at_once"],
+        )  # fmt: skip
+        outbound = Outbound(private=private)
+        courier = Courier(
+            db=service.db, clock=service.clock, endpoints=Endpoints(service.clock, Box(key, "webhooks")), outbound=outbound,
+            jobs=jobs, private=private,
+        )  # fmt: skip
+        courier.serve()
+        await jobs.start()
+        running = asyncio.create_task(courier.run())
+        try:
+            ended = asyncio.create_task(stopping.wait())
+            await asyncio.wait([ended, running], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await jobs.stop()
+            await outbound.close()
 
 
 # ---------------------------------------------------------------------------------------------------------- parent

@@ -33,6 +33,11 @@ LIMITS: Final[dict[str, int]] = {
     "copies.per_number": 100,
     "copies.check_here_bytes": 1024 * 1024,  # a finished copy up to this size is checked without a child of its own
     "ca.answer_seconds": 60,  # a signed status answer is given again while the database still says the same
+    "pki.request_bytes": 8 * 1024,  # an OCSP or time-stamp request: sixteen certificates and a signature nobody asked for
+    "pki.ocsp_certificates": 16,  # asked for in one request
+    "pki.nonce_bytes": 128,  # RFC 9654 §2.1
+    "pki.get_letters": 255,  # of a request inside a URL (RFC 5019 §5)
+    "pki.signed_minute": 90,  # answers, and stamps, signed for strangers: the rest of the keys' daily budgets stays with our copies
     # uses a day of each key that works without a person's approval (signer/keystores/budget.py)
     "budget.qr": 20_000,
     "budget.log": 200_000,
@@ -48,6 +53,7 @@ LIMITS: Final[dict[str, int]] = {
     "web.header_bytes": 16 * 1024,
     "web.headers": 80,
     "web.url_bytes": 4096,
+    "web.thumbnails": 12,  # small pictures of pages shown to who typed the access code
     "web.files_per_copy": 100,  # scanned pages given one by one
     "web.page": 200,  # rows of one page of a list
     "web.wait_seconds": 25,  # longest long poll: below the idle time of usual proxies
@@ -59,7 +65,8 @@ LIMITS: Final[dict[str, int]] = {
     "idempotency.lease_seconds": 60,  # a repeated request waits that long for one whose process died
     "statistics.days": 400,
     "search.words": 8,
-    "search.walk": 5_000,  # lines of the rarest word that a search looks at
+    "search.few": 200,  # a word on that many lines or more counts as common
+    "search.walk": 10_000,  # lines of the rarest word that a search looks at
     "batch.items": 5_000,
     "batch.chunk": 50,  # papers in one piece of durable work
     "webhooks.per_client": 20,

@@ -75,6 +75,11 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite+aiosqlite:///{self.home.resolve() / 'jobs.db'}"
 
     @property
+    def worker_database(self) -> str:
+        """The worker's unfinished work: on SQLite a file of its own again, beside the one it may write."""
+        return self.database_url or f"sqlite+aiosqlite:///{self.home.resolve() / 'db' / 'worker.db'}"
+
+    @property
     def url(self) -> str:
         """The public door's address in force, without a final slash."""
         return (self.web_url or f"https://{self.host}").rstrip("/")

@@ -146,4 +146,6 @@ def _with_list(check: SealCheck, claims: SealClaims, lists: SealLists, at: dt.da
             return Seal(SealState.UNDETERMINED, claims, (Finding("verify.seal_status_old", "error", dated),))
         case Status.RECALLED | Status.SUPERSEDED:
             return Seal(SealState.REVOKED, claims, (Finding("verify.seal_recalled", "error", dated),))
+        case Status.NOT_ISSUED if claims.issued_at > statuses.issued_at:  # a list cannot tell of a younger paper
+            return Seal(SealState.UNDETERMINED, claims, (Finding("verify.seal_status_old", "error", dated),))
     return Seal(SealState.INVALID, claims, (Finding("verify.not_released", "error", {"number": claims.number}),))

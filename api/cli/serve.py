@@ -10,7 +10,7 @@ from api import serving
 from api.cli.show import err, fail, settings_of
 from core.errors import ServiceError
 
-__all__ = ["serve", "signer"]
+__all__ = ["serve", "signer", "worker"]
 
 
 def serve(
@@ -45,5 +45,13 @@ def signer(context: typer.Context) -> None:
     """Tiến trình ký: giữ kho khóa, trả lời tiến trình web qua socket / the signer, alone with the key store."""
     try:
         asyncio.run(serving.serve_signer(settings_of(context)))
+    except ServiceError as error:
+        fail(error)
+
+
+def worker(context: typer.Context) -> None:
+    """Tiến trình nền: báo cho các cổng (webhook) / background work without keys: webhooks."""
+    try:
+        asyncio.run(serving.serve_worker(settings_of(context)))
     except ServiceError as error:
         fail(error)

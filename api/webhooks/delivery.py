@@ -102,6 +102,8 @@ class Courier:
                 await self.hand_over()
             except ServiceError as error:  # the database is away: the next look finds the same
                 logger().warning("webhook.stopped", code=error.code)
+            except Exception as error:  # noqa: BLE001 - one surprise must not silence every webhook until a restart
+                logger().error("webhook.broken", error=type(error).__name__)
             try:
                 await asyncio.wait_for(self.bell.wait(), LIMITS["webhooks.look_seconds"])
             except TimeoutError:
@@ -137,13 +139,13 @@ class Courier:
         while True:
             async with self.db.read() as uow:
                 unclaimed = await self._deliveries.unclaimed(uow)
+            if not unclaimed:  # every second: no write lock for nothing
+                return
             for delivery in unclaimed:
                 await self.jobs.submit(KIND, delivery.id, str(delivery.run))
             async with self.db.write() as uow:
                 for delivery in unclaimed:
                     await self._deliveries.move(uow, delivery, state="pending")
-            if len(unclaimed) < LIMITS["webhooks.fan_out"]:
-                return
 
     async def repair(self) -> None:
         """Hand over again what should have been tried and no job knows (its tables may be lost); forget old logs."""

@@ -2,7 +2,9 @@
 
 import datetime as dt
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from asn1crypto import x509 as asn1
 
@@ -15,9 +17,21 @@ from core.ids import random_bytes
 from core.signing import SigningKey
 from core.values import Digest, Realm
 
-__all__ = ["Issuer", "Profile", "Subject", "build_certificate", "build_crl", "build_ocsp", "new_serial"]
+__all__ = [
+    "OCSP_NONCE",
+    "Issuer",
+    "Profile",
+    "SingleStatus",
+    "Subject",
+    "build_certificate",
+    "build_crl",
+    "build_ocsp",
+    "build_ocsp_answer",
+    "new_serial",
+]
 
 POLICY = "1.3.6.1.4.1.99999.1.2"
+OCSP_NONCE = "1.3.6.1.5.5.7.48.1.2"
 _KEY_USAGE = {
     "root": (b"\x06", 1), "issuing": (b"\x06", 1), "official": (b"\xc0", 6), "seal": (b"\xc0", 6),
     "tsa": (b"\xc0", 6), "ocsp": (b"\x80", 7), "lists": (b"\xc0", 6),
@@ -72,15 +86,27 @@ class Issuer:
         """SHA-1 of the public key bits (RFC 5280 §4.2.1.2, method 1): an identifier, not a protection."""
         return _key_id(self.certificate.spki)
 
+    def hashes(self, algorithm: str) -> tuple[bytes, bytes]:
+        """Of name and key bits: how a CertID names an issuer (RFC 6960 §4.1.1)."""
+        name, bits = (
+            hashlib.new(algorithm, part, usedforsecurity=False).digest()
+            for part in (self.name, _key_bits(self.certificate.spki))
+        )
+        return name, bits
+
 
 def new_serial() -> int:
     """Positive, 20 octets at most (RFC 5280 §4.1.2.2)."""
     return int.from_bytes(b"\x40" + random_bytes(19), "big")
 
 
+def _key_bits(spki: bytes) -> bytes:
+    """The BIT STRING without tag, length and unused bits: what key identifiers are hashes of."""
+    return bytes(asn1.PublicKeyInfo.load(spki)["public_key"].contents[1:])
+
+
 def _key_id(spki: bytes) -> bytes:
-    bits = asn1.PublicKeyInfo.load(spki)["public_key"].contents[1:]
-    return hashlib.sha1(bits, usedforsecurity=False).digest()
+    return hashlib.sha1(_key_bits(spki), usedforsecurity=False).digest()
 
 
 async def _signed(key: SigningKey, tbs: bytes) -> bytes:
@@ -166,28 +192,49 @@ async def build_crl(
     return await _signed(issuer.key, tbs)
 
 
+class SingleStatus(NamedTuple):
+    """What a responder says of one certificate. ``revoked`` is (time, reason)."""
+
+    cert_id: bytes
+    """CertID, DER: of an answer to somebody, exactly as it stood in the request."""
+    known: bool
+    revoked: tuple[dt.datetime, int] | None
+
+    def encode(self, now: dt.datetime) -> bytes:
+        """SingleResponse, good for a week."""
+        if not self.known:
+            status = der.implicit(2, b"")
+        elif self.revoked is None:
+            status = der.implicit(0, b"")
+        else:
+            at, reason = self.revoked
+            status = der.tlv(0xA1, der.generalized_time(at) + der.context(0, der.tlv(10, bytes((reason,)))))
+        until = der.generalized_time(now + dt.timedelta(days=7))
+        return der.sequence(self.cert_id, status, der.generalized_time(now), der.context(0, until))
+
+
 async def build_ocsp(
     *, serial: int, issuer: Issuer, responder: Issuer, clock: Clock,
     revoked: tuple[dt.datetime, int] | None, known: bool,
 ) -> bytes:  # fmt: skip
     """An OCSPResponse for one certificate, signed by a delegated responder (RFC 6960)."""
-    now = clock.now().replace(microsecond=0)
     sha1 = der.sequence(der.oid("1.3.14.3.2.26"), der.null())
-    name_hash = hashlib.sha1(issuer.name, usedforsecurity=False).digest()
-    cert_id = der.sequence(sha1, der.octet_string(name_hash), der.octet_string(issuer.key_id), der.integer(serial))
-    if not known:
-        status = der.implicit(2, b"")
-    elif revoked is None:
-        status = der.implicit(0, b"")
-    else:
-        at, reason = revoked
-        status = der.tlv(0xA1, der.generalized_time(at) + der.context(0, der.tlv(10, bytes((reason,)))))
-    single = der.sequence(
-        cert_id, status, der.generalized_time(now), der.context(0, der.generalized_time(now + dt.timedelta(days=7)))
-    )
+    cert_id = der.sequence(sha1, *map(der.octet_string, issuer.hashes("sha1")), der.integer(serial))
+    return await build_ocsp_answer([SingleStatus(cert_id, known, revoked)], responder, clock)
+
+
+async def build_ocsp_answer(
+    statuses: Sequence[SingleStatus], responder: Issuer, clock: Clock, nonce: bytes | None = None
+) -> bytes:
+    """An OCSPResponse for several certificates of one issuer; ``nonce`` says that it was made for one asker."""
+    now = clock.now().replace(microsecond=0)
+    extensions = []
+    if nonce is not None:  # RFC 9654 §2.1: an OCTET STRING inside the extension's own
+        extensions.append(der.context(1, der.sequence(_extension(OCSP_NONCE, der.octet_string(nonce)))))
     data = der.sequence(
-        der.context(2, der.octet_string(responder.key_id)), der.generalized_time(now), der.sequence(single)
-    )
+        der.context(2, der.octet_string(responder.key_id)), der.generalized_time(now),
+        der.sequence(*(status.encode(now) for status in statuses)), *extensions,
+    )  # fmt: skip
     assert responder.key.algorithm.digest is not None
     value = await responder.key.sign(Digest.of(data, responder.key.algorithm.digest))
     basic = der.sequence(

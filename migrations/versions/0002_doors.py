@@ -161,6 +161,80 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("upload_id", "position", name=op.f("pk_upload_part")),
     )
     op.create_table(
+        "webhook_endpoint",
+        sa.Column("id", sa.String(length=26), nullable=False),
+        sa.Column("client_id", sa.String(length=26), nullable=False),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("types", sa.JSON(), nullable=False),
+        sa.Column("scheme", sa.String(length=8), nullable=False),
+        sa.Column("seen", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("hold_until", sa.BigInteger(), nullable=True),
+        sa.Column("disabled_at", sa.BigInteger(), nullable=True),
+        sa.Column("disabled_code", sa.String(length=48), nullable=True),
+        sa.ForeignKeyConstraint(["client_id"], ["client.id"], name=op.f("fk_webhook_endpoint_client_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_webhook_endpoint")),
+    )
+    with op.batch_alter_table("webhook_endpoint", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_webhook_endpoint_client_id"), ["client_id"], unique=False)
+
+    op.create_table(
+        "webhook_delivery",
+        sa.Column("id", sa.String(length=26), nullable=False),
+        sa.Column("endpoint_id", sa.String(length=26), nullable=False),
+        sa.Column("event_id", sa.String(length=26), nullable=False),
+        sa.Column("type", sa.String(length=48), nullable=False),
+        sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("run", sa.Integer(), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("code", sa.String(length=48), nullable=True),
+        sa.Column("due_at", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("settled_at", sa.BigInteger(), nullable=True),
+        sa.CheckConstraint(
+            "state in ('new', 'pending', 'delivered', 'failed')", name=op.f("ck_webhook_delivery_state")
+        ),
+        sa.ForeignKeyConstraint(
+            ["endpoint_id"], ["webhook_endpoint.id"], name=op.f("fk_webhook_delivery_endpoint_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_webhook_delivery")),
+        sa.UniqueConstraint("endpoint_id", "event_id", name=op.f("uq_webhook_delivery_endpoint_id_event_id")),
+    )
+    with op.batch_alter_table("webhook_delivery", schema=None) as batch_op:
+        batch_op.create_index("ix_webhook_delivery_log", ["endpoint_id", "id"], unique=False)
+        batch_op.create_index("ix_webhook_delivery_state", ["state", "id"], unique=False)
+
+    op.create_table(
+        "webhook_secret",
+        sa.Column("id", sa.String(length=26), nullable=False),
+        sa.Column("endpoint_id", sa.String(length=26), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("valid_to", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["endpoint_id"], ["webhook_endpoint.id"], name=op.f("fk_webhook_secret_endpoint_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_webhook_secret")),
+    )
+    with op.batch_alter_table("webhook_secret", schema=None) as batch_op:
+        batch_op.create_index("ix_webhook_secret_endpoint", ["endpoint_id", "id"], unique=False)
+
+    op.create_table(
+        "webhook_attempt",
+        sa.Column("delivery_id", sa.String(length=26), nullable=False),
+        sa.Column("n", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("ms", sa.Integer(), nullable=False),
+        sa.Column("status", sa.Integer(), nullable=True),
+        sa.Column("code", sa.String(length=48), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["delivery_id"], ["webhook_delivery.id"], name=op.f("fk_webhook_attempt_delivery_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("delivery_id", "n", name=op.f("pk_webhook_attempt")),
+    )
+    op.create_table(
         "register_word",
         sa.Column("agency_id", sa.String(length=26), nullable=False),
         sa.Column("word", sa.Text(), nullable=False),
@@ -179,6 +253,8 @@ def upgrade() -> None:
     with op.batch_alter_table("register_entry", schema=None) as batch_op:
         batch_op.create_index("ix_register_entry_agency_id_id", ["agency_id", "id"], unique=False)
         batch_op.create_index("ix_register_entry_agency_id_number", ["agency_id", "number"], unique=False)
+        batch_op.create_index("ix_register_entry_agency_id_state_id", ["agency_id", "state", "id"], unique=False)
+        batch_op.create_index("ix_register_entry_agency_id_year_id", ["agency_id", "year", "id"], unique=False)
         batch_op.create_index("ix_register_entry_book_id_number", ["book_id", "number"], unique=False)
     for statement in _TRIGGERS[op.get_bind().dialect.name]:
         op.get_bind().exec_driver_sql(statement.replace("%", "%%"))
@@ -188,6 +264,8 @@ def downgrade() -> None:
     """Take it away again."""
     with op.batch_alter_table("register_entry", schema=None) as batch_op:
         batch_op.drop_index("ix_register_entry_book_id_number")
+        batch_op.drop_index("ix_register_entry_agency_id_year_id")
+        batch_op.drop_index("ix_register_entry_agency_id_state_id")
         batch_op.drop_index("ix_register_entry_agency_id_number")
         batch_op.drop_index("ix_register_entry_agency_id_id")
 
@@ -199,6 +277,20 @@ def downgrade() -> None:
         batch_op.drop_column("recalled_by")
 
     op.drop_table("register_word")
+    op.drop_table("webhook_attempt")
+    with op.batch_alter_table("webhook_secret", schema=None) as batch_op:
+        batch_op.drop_index("ix_webhook_secret_endpoint")
+
+    op.drop_table("webhook_secret")
+    with op.batch_alter_table("webhook_delivery", schema=None) as batch_op:
+        batch_op.drop_index("ix_webhook_delivery_state")
+        batch_op.drop_index("ix_webhook_delivery_log")
+
+    op.drop_table("webhook_delivery")
+    with op.batch_alter_table("webhook_endpoint", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_webhook_endpoint_client_id"))
+
+    op.drop_table("webhook_endpoint")
     op.drop_table("upload_part")
     with op.batch_alter_table("copy_request", schema=None) as batch_op:
         batch_op.drop_index("ix_copy_request_open")

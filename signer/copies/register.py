@@ -66,6 +66,8 @@ entry_table = sa.Table(
     sa.UniqueConstraint("agency_id", "kind", "year", "number"),
     sa.Index("ix_register_entry_agency_id_number", "agency_id", "number"),
     sa.Index("ix_register_entry_agency_id_id", "agency_id", "id"),
+    sa.Index("ix_register_entry_agency_id_year_id", "agency_id", "year", "id"),
+    sa.Index("ix_register_entry_agency_id_state_id", "agency_id", "state", "id"),
     sa.Index("ix_register_entry_book_id_number", "book_id", "number"),
     sa.CheckConstraint("state in ('reserved', 'issued', 'voided')", name="state"),
 )
