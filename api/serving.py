@@ -25,6 +25,7 @@ from api.clients.store import Clients
 from api.confinement import hide_memory, shut_out_of_keys
 from api.inner import SignerDoor, inner_app, make_run_folder, make_socket_folder
 from api.roles import ProcessRole
+from api.tracing import start_tracing
 from api.web.app import make_app, make_operator_app
 from api.web.metrics import Metrics
 from api.web.pace import Pace
@@ -111,6 +112,7 @@ async def serve_web(settings: Settings, public: socket.socket, operator: socket.
     _web_key(settings)
     make_run_folder(settings.socket)
     shut_out_of_keys(settings)
+    tracing = start_tracing(settings, "web")
     async with open_web(settings) as parts:
         servers = [_Server(_config(make_app(parts), settings))]
         sockets = [public]
@@ -118,6 +120,8 @@ async def serve_web(settings: Settings, public: socket.socket, operator: socket.
             servers.append(_Server(_config(make_operator_app(parts), settings)))
             sockets.append(operator)
         await _until_signal(servers, sockets)
+    if tracing is not None:
+        await asyncio.to_thread(tracing.shutdown)
 
 
 class _Server(uvicorn.Server):

@@ -169,7 +169,8 @@ class Responder:
             asked = read(request)
         except ValueError:
             return failure(Failure.MALFORMED)
-        ours = {c.raw for c in asked.certificates if c.algorithm and c.issuer == self.issuer.hashes(c.algorithm)}
+        us = {algorithm: self.issuer.hashes(algorithm) for algorithm, _ in _HASHES.values()}
+        ours = {c.raw for c in asked.certificates if c.algorithm and c.issuer == us[c.algorithm]}
         if not ours:  # RFC 5019 §2.2.3
             return failure(Failure.UNAUTHORIZED)
         try:

@@ -33,7 +33,8 @@ LIMITS: Final[dict[str, int]] = {
     "copies.per_number": 100,
     "copies.check_here_bytes": 1024 * 1024,  # a finished copy up to this size is checked without a child of its own
     "ca.answer_seconds": 60,  # a signed status answer is given again while the database still says the same
-    "pki.request_bytes": 8 * 1024,  # an OCSP or time-stamp request: sixteen certificates and a signature nobody asked for
+    "pki.request_bytes": 8
+    * 1024,  # an OCSP or time-stamp request: sixteen certificates and a signature nobody asked for
     "pki.ocsp_certificates": 16,  # asked for in one request
     "pki.nonce_bytes": 128,  # RFC 9654 §2.1
     "pki.get_letters": 255,  # of a request inside a URL (RFC 5019 §5)

@@ -61,6 +61,10 @@ class Settings(BaseSettings):
     executor_id: str = Field(
         default="local", description="Stable name of this process for recovery of unfinished work."
     )
+    traces_url: str = Field(
+        default="",
+        description="OTLP/HTTP collector for traces, named in outbound_private where it is inner; empty means none.",
+    )
     log_level: str = Field(default="warning", description="Structured logs: debug, info, warning or error.")
     language: str = Field(default="vi", description="First language of the command line: vi or en.")
 

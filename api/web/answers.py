@@ -89,8 +89,10 @@ def of_report(report: Report, found: Found | None, at: dt.datetime) -> Answer:
     if found is not None and report.verdict in {Verdict.GENUINE, Verdict.RECALLED}:
         answer = _of_found(found, at, "note.online")
         if answer.state == "valid":  # the bytes themselves were judged: no paper to be wary of
-            answer = replace(answer, parts=answer.parts - {"say.valid", "caution"} | {say})
-    said = tuple((f.text("vi"), f.text("en")) for f in report.findings if f.severity != "info")
+            answer = replace(answer, parts=answer.parts - {"say.valid", "compare", "caution"} | {say, "concerns"})
+    said = tuple(
+        (f.text("vi"), f.text("en")) for f in report.findings if f.severity != "info" and f.code != "verify.recalled"
+    )
     more = {name for name, given in (("findings", said), ("signatures", report.signatures)) if given}
     return replace(answer, parts=answer.parts | more, findings=said, signatures=report.signatures)
 
@@ -128,8 +130,8 @@ def _of_found(found: Found, at: dt.datetime, *parts: str) -> Answer:
         more.add("fact.successor")
         slots["agency_successor"] = found.agency_successor
     if found.recalled is None:
-        return _answer("valid", at, "say.valid", "caution", *more, **slots)
-    more |= {"recall"} | ({"recall.reason"} if found.recalled.reason else set())
+        return _answer("valid", at, "say.valid", "compare", "caution", *more, **slots)
+    more |= {"recall", "concerns"} | ({"recall.reason"} if found.recalled.reason else set())
     slots |= {"recalled": time_text(found.recalled.at), "reason": found.recalled.reason}
     slots["recalled_day"] = date_text(found.recalled.at)
     if found.recalled.successor:

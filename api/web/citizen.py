@@ -79,12 +79,12 @@ async def status(request: Request, parts: Parts) -> Response:
 @router.post("/v/code", dependencies=[ANYONE])
 async def code(request: Request, parts: Parts) -> Response:
     """A typed code; with the access code also small pictures of the pages."""
-    form = await request.form(max_files=0, max_fields=4)
-    found = await by_code(parts.service.db, form.get("code"))
+    async with request.form(max_files=0, max_fields=4) as form:
+        given, access = form.get("code"), form.get("access")
+    found = await by_code(parts.service.db, given)
     if _wants_json(request):
         return _status(parts, found, "code")
     answer = answers.of_code(found, parts.service.clock.now())
-    access = form.get("access")
     if isinstance(access, str) and access.strip() and found is not None:
         if opens(found, access):
             answer = answer.having("pictures", pictures=await _pictures(parts, found))
@@ -138,9 +138,9 @@ async def file(request: Request, parts: Parts) -> Response:
 
 async def _uploaded(request: Request) -> bytes:
     """Raises ``upload.empty``, ``web.too_large``."""
-    form = await request.form(max_files=1, max_fields=2)
-    given = form.get("file")
-    data = await given.read() if isinstance(given, UploadFile) else b""
+    async with request.form(max_files=1, max_fields=2) as form:
+        given = form.get("file")
+        data = await given.read() if isinstance(given, UploadFile) else b""
     if not data:
         raise BadInput("upload.empty")
     if len(data) > LIMITS["verify.bytes"]:

@@ -11,6 +11,8 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from opentelemetry import trace
+from opentelemetry.trace import SpanKind
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -103,7 +105,10 @@ class Gate:
 
         try:
             await self._admit(passing)
-            await self._app(scope, counted, dressed)
+            with _tracer.start_as_current_span("request", kind=SpanKind.SERVER) as span:
+                await self._app(scope, counted, dressed)
+                span.update_name(f"{scope['method']} {_route(scope)}")
+                span.set_attribute("http.response.status_code", passing.status)
         except ServiceError as error:
             self._metrics.refused.labels(error.code).inc()
             if passing.status == 0:
@@ -173,8 +178,7 @@ class Gate:
         message["headers"] = headers
 
     def _note(self, passing: _Passing) -> None:
-        route = passing.scope.get("route")
-        name = getattr(route, "path", "-")
+        name = _route(passing.scope)
         seconds = time.monotonic() - passing.started
         status = passing.status or 499
         method = passing.scope["method"] if passing.scope["method"] in _METHODS else "other"
@@ -183,6 +187,12 @@ class Gate:
         logger().info("request", id=passing.reference, kind=f"{method} {name}", state=status, ms=round(seconds * 1000))
 
 
+def _route(scope: Scope) -> str:
+    """The template; a path may hold an id."""
+    return str(getattr(scope.get("route"), "path", "-"))
+
+
+_tracer: Final = trace.get_tracer("dauso.web")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 

@@ -27,5 +27,6 @@ async def readyz(parts: Parts) -> Response:
 
 @operator.get("/metrics", dependencies=[OPERATOR])
 async def metrics(parts: Parts) -> Response:
-    """Prometheus."""
+    """Prometheus: this process's counters, and what stands in the database now."""
+    await parts.metrics.look(parts.service)
     return Response(parts.metrics.text(), media_type="text/plain; version=0.0.4")

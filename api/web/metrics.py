@@ -1,6 +1,12 @@
 """Counters for operators (Prometheus), by route template: a code or an id never becomes a label."""
 
+import datetime as dt
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from api.bootstrap import Service
+from signer.copies import publication, store
+from signer.copies.inbox import Inbox
 
 __all__ = ["Metrics"]
 
@@ -26,9 +32,26 @@ class Metrics:
         self.refused = Counter(
             "dauso_http_refused", "Turned away at the gate, by code.", ["code"], registry=self.registry
         )
-        self.alarms = Counter(
-            "dauso_alarms", "Things a person should look at, by kind.", ["kind"], registry=self.registry
-        )
+        self.waiting = Gauge("dauso_requests_waiting", "Requests in the inbox, not settled.", registry=self.registry)
+        self.recalls = Gauge(
+            "dauso_recalls_last_day", "Copies taken back in 24 hours; watch for a stolen key.", ["agency"],
+            registry=self.registry,
+        )  # fmt: skip
+        self.lists = Gauge(
+            "dauso_public_list_seconds_left", "Until a public list reads as old; below zero it does.", ["list"],
+            registry=self.registry,
+        )  # fmt: skip
+
+    async def look(self, service: Service) -> None:
+        """What the database says now; the same from every process."""
+        now = service.clock.now()
+        async with service.db.read() as uow:
+            self.waiting.set(await Inbox(service.clock).open_count(uow))
+            for agency in await service.directory.agencies(uow):
+                lately = await store.recalled_since(uow, agency.id, now - dt.timedelta(days=1))
+                self.recalls.labels(agency.code).set(lately)
+            for listed in await publication.all_published(uow):
+                self.lists.labels(listed.name).set((listed.next_update - now).total_seconds())
 
     def text(self) -> bytes:
         """In Prometheus' exposition format."""

@@ -130,6 +130,12 @@ class Inbox:
         query = sa.select(t.batch_id, t.position).where(t.batch_id.is_not(None), self._free())
         return [(r.batch_id, r.position) for r in await uow.execute(query.order_by(t.batch_id, t.position))]
 
+    async def open_count(self, uow: UnitOfWork) -> int:
+        """Requests that nobody has settled."""
+        t = request_table.c
+        query = sa.select(sa.func.count()).where(t.state.in_(["received", "taken"]))
+        return int((await uow.execute(query)).scalar_one())
+
     async def has_open(self, uow: UnitOfWork, batch_id: str) -> bool:
         """True while an item of the batch is not settled."""
         t = request_table.c

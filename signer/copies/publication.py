@@ -26,7 +26,7 @@ from signer.copies import store
 from signer.credentials import Credential, Credentials
 from signer.keystores.model import KeyPurpose
 
-__all__ = ["KEYS", "Published", "Publisher", "publication_table", "published", "seal_keys"]
+__all__ = ["KEYS", "Published", "Publisher", "all_published", "publication_table", "published", "seal_keys"]
 
 publication_table = sa.Table(
     "publication",
@@ -77,6 +77,12 @@ async def published(uow: UnitOfWork, name: str) -> Published | None:
     """The newest list of that name; whoever serves it needs no key."""
     row = (await uow.execute(row_by(publication_table.c.name), {"value": name})).first()
     return None if row is None else Published(**row._mapping)  # noqa: SLF001
+
+
+async def all_published(uow: UnitOfWork) -> list[Published]:
+    """The newest list of every name."""
+    rows = await uow.execute(sa.select(publication_table).order_by(publication_table.c.name))
+    return [Published(**row._mapping) for row in rows]  # noqa: SLF001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,7 +58,9 @@ async def build(home: Path, **more) -> Papers:
 
         async def unfinished(name: str) -> tuple[str, Paper]:
             try:
-                await certify_file(service, [town.scan(name)], name, town.request(agency="H1"), out, town.stop_at("prepare"))
+                await certify_file(
+                    service, [town.scan(name)], name, town.request(agency="H1"), out, town.stop_at("prepare")
+                )
             except town.Stop:
                 pass
             async with service.db.read() as uow:
@@ -96,10 +98,12 @@ async def _merged(service, out: Path) -> Paper:
             agency="H2", name=name, role=role, number="2/QĐ", capacity="CHỦ TỊCH", dated=now,
             valid_to=now.replace(year=now.year + 1), scope=frozenset(Regime),
         )  # fmt: skip
-    done = await certify_file(service, [town.scan("merged")], "merged", town.request(agency="H2"), out)
+    done = await certify_file(service, [town.scan("merged"), town.scan("2")], "merged", town.request(agency="H2"), out)
     async with service.db.write() as uow:
         await service.directory.end_agency(uow, "H2", "H1")
-    text = subprocess.run(["pdftotext", "-layout", done["file"], "-"], capture_output=True, text=True, check=True).stdout
+    text = subprocess.run(
+        ["pdftotext", "-layout", done["file"], "-"], capture_output=True, text=True, check=True
+    ).stdout
     access = re.search(r"Mã truy cập: ([0-9A-Z-]{19})", text).group(1)
     return Paper(code=done["code"], qr=done["qr"], file=Path(done["file"]), number=done["number"], access=access)
 

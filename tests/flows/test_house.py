@@ -9,10 +9,14 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from standardwebhooks import Webhook
 
+from api import serving
+from api.web.app import make_operator_app
 from core.db import Database
 from signer.copies.register import entry_table
 from signer.records import copy_table
+from tests import servers
 from tests.api.portal.conftest import paper
 from tests.flows import house, town
 
@@ -110,3 +114,46 @@ async def test_a_stop_is_graceful(tmp_path):
         assert answer.status_code == 202
         assert await asyncio.to_thread(process.wait, 60) == 0
         assert not (tmp_path / "run" / "signer.sock").exists()
+
+
+async def test_a_portal_is_told_of_its_copy_by_the_worker_process(tmp_path):
+    made = await town.build(tmp_path)
+    _, key = await house.add_client(made, "H1")
+    heads: list[dict[str, str]] = []
+    bodies: list[bytes] = []
+
+    def receive(_method, body):
+        bodies.append(body)
+        return 204, {}, b""
+
+    with servers.http(receive, heard=heads) as port:
+        with house.processes(tmp_path, DAUSO_OUTBOUND_PRIVATE=f"localhost:{port}") as (url, _):
+            async with httpx2.AsyncClient(
+                headers={"authorization": f"Bearer {key}"}, timeout=60, base_url=url
+            ) as client:
+                hook = (await client.post("/api/v1/webhooks", json={"url": f"http://localhost:{port}/told"})).json()
+                people = (await client.get("/api/v1/agencies/H1/people")).json()["items"]
+                copy = (
+                    await client.post(
+                        "/api/v1/copies?wait=20", data={"request": json.dumps(paper(people[0]["id"]))},
+                        files=[("file", ("s.jpg", town.scan(), "image/jpeg"))],
+                    )
+                ).json()  # fmt: skip
+                until = time.monotonic() + 20
+                while time.monotonic() < until and not any(b"copy.released" in body for body in bodies):
+                    await asyncio.sleep(0.1)
+                feed = (await client.get("/api/v1/events")).json()["items"]
+    assert [e["type"] for e in feed if copy["id"] in str(e)][-1] == "copy.released"
+    told = [Webhook(hook["secret"]).verify(body, head) for head, body in zip(heads, bodies, strict=True)]
+    assert {"copy.released"} <= {each["type"] for each in told}
+    assert {each["data"]["copy_id"] for each in told} == {copy["id"]}
+
+
+async def test_operators_see_what_waits_and_what_was_taken_back(tmp_path):
+    made = await town.build(tmp_path)
+    async with serving.open_web(made) as parts:
+        app = make_operator_app(parts)
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://127.0.0.1") as client:
+            text = (await client.get("/metrics")).text
+    assert "dauso_requests_waiting 0.0" in text
+    assert 'dauso_recalls_last_day{agency="H1"} 0.0' in text

@@ -141,7 +141,7 @@ function drawn(check, keys, statuses, answer, { state, why }, now) {
   if (why) parts.push(why);
   parts.push(answer ? 'note.online' : statuses && !/list|status|issued/.test(why) ? 'note.offline' : 'note.offline_bare');
   if (state === 'invalid') return { state, parts, slots };
-  parts.push('facts');
+  parts.push('facts', state === 'revoked' ? 'concerns' : 'compare');
   if (state === 'valid') parts.push('caution');
   if (said.original) parts.push('fact.original');
   if (known && known.agency_successor) parts.push('fact.successor');
@@ -278,7 +278,7 @@ async function scan() {
 
 // --------------------------------------------------------------------------------------------------------- start
 document.querySelector('.no-script').remove();
-document.querySelector('.here').textContent = location.host;  // the true one, whatever the page was told
+for (const here of document.querySelectorAll('.here')) here.textContent = location.host;  // the true one
 if (window.BarcodeDetector && navigator.mediaDevices) {
   $('scan').hidden = false;
   $('scan').onclick = scan;
