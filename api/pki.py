@@ -49,7 +49,7 @@ def pki_handlers(service: Service) -> dict[str, Handler]:
 
     async def crl(words: Mapping[str, Any], _: bytes) -> bytes:
         """The same list that goes into our own documents; it changes with the table, or after ``ca.answer_seconds``."""
-        _, _, lists = await held.evidence([])
+        lists = (await held.evidence([]))[2]
         named = dict(zip((held.root.owner, held.issuing.owner), lists, strict=True))
         if words["slug"] not in named:
             raise NotFound("web.no_such_thing")

@@ -1,7 +1,10 @@
 """A door on a real port, and a phone in front of it."""
 
 import asyncio
+import contextlib
+import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import uvicorn
@@ -18,8 +21,9 @@ PHONE = {"width": 360, "height": 740}
 
 @pytest.fixture(scope="session")
 def papers(tmp_path_factory):
-    """Made once; nothing here changes them."""
-    return asyncio.run(makers.build(tmp_path_factory.mktemp("town") / "home"))
+    """Made once; nothing here changes them. In a thread: playwright keeps a loop running in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, makers.build(tmp_path_factory.mktemp("town") / "home")).result()
 
 
 class Door:
@@ -41,7 +45,7 @@ class Door:
         async with serving.open_web(self._settings) as parts:
             config = uvicorn.Config(make_app(parts), port=self.port, lifespan="off", log_config=None, access_log=False)
             self._server = uvicorn.Server(config)
-            self._server.capture_signals = lambda: __import__("contextlib").nullcontext()
+            self._server.capture_signals = lambda: contextlib.nullcontext()
             running = asyncio.create_task(self._server.serve())
             while not self._server.started:
                 await asyncio.sleep(0.01)
@@ -68,8 +72,6 @@ def door(papers):
 @pytest.fixture(scope="session")
 def chromium():
     """Debian's browser, driven by playwright."""
-    import shutil
-
     if shutil.which("chromium") is None:
         live_or_skip("chromium")
     from playwright.sync_api import sync_playwright

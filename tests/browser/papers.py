@@ -43,6 +43,8 @@ class Papers:
     draft: Paper
     forged: dict[str, str]
     """Why → seal."""
+    older: dict[str, bytes]
+    """Lists from before the recalls, by name."""
 
 
 async def build(home: Path, **more) -> Papers:
@@ -71,6 +73,7 @@ async def build(home: Path, **more) -> Papers:
         recalled_id, recalled = await paper("recalled")
         superseded_id, superseded = await paper("superseded")
         heir_id, _ = await paper("heir")
+        older = {each.name: each.body for each in await service.publisher.all()}
         await service.copies.recall(recalled_id, "Cấp nhầm người")
         await service.copies.recall(superseded_id, "Sai số trang", heir_id)
         merged = await _merged(service, out)
@@ -81,7 +84,7 @@ async def build(home: Path, **more) -> Papers:
         await service.publisher.all()
     return Papers(
         settings=settings, valid=valid, recalled=recalled, superseded=superseded, merged=merged, voided=voided,
-        draft=draft, forged=forged,
+        draft=draft, forged=forged, older=older,
     )  # fmt: skip
 
 

@@ -298,5 +298,6 @@ async def test_neither_code_nor_seal_nor_file_name_reaches_a_log(web, papers, ca
     await web.post("/v/seal", json={"seal": papers.valid.seal})
     await sent(web, papers.valid.file.read_bytes(), "Pham-Thi-On.pdf")
     out = "".join(capsys.readouterr())
+    assert "citizen.checked" in out
     for secret in (papers.valid.code, papers.valid.seal[:20], "Pham-Thi-On"):
         assert secret not in out
