@@ -6,6 +6,7 @@ from typing import Any
 
 from api.bootstrap import Service
 from api.inner import Handler
+from api.pki import pki_handlers
 from core.limits import LIMITS
 
 __all__ = ["handlers"]
@@ -32,4 +33,4 @@ def handlers(service: Service) -> dict[str, Handler]:
         copy = await service.recalls.recall(**words)
         return json.dumps({"recalled_at": copy.recalled_at}, default=str).encode()
 
-    return {"wake": wake, "rest": rest, "void": void, "recall": recall}
+    return {"wake": wake, "rest": rest, "void": void, "recall": recall, **pki_handlers(service)}

@@ -86,7 +86,7 @@ def make_enrolment(
 
     return Enrolment(
         db=db, clock=clock, store=store, open_key=open_key, realm=realm, directory=parts.directory, register=parts.register,
-        credentials=parts.credentials, base_url=f"https://{settings.host}", organisation=settings.system_name,
+        credentials=parts.credentials, base_url=settings.pki_base, organisation=settings.system_name,
         keep_passkey=keep,
     )  # fmt: skip
 

@@ -51,6 +51,9 @@ class Settings(BaseSettings):
         default="", description="Addresses of proxies whose X-Forwarded-For is believed, separated by commas."
     )
     web_url: str = Field(default="", description="How people reach the public door; empty means https:// and host.")
+    pki_url: str = Field(
+        default="", description="Written into certificates for OCSP, CRL and issuers; empty means http:// and host (RFC 5280 §8)."
+    )
     web_key_file: Path | None = Field(
         default=None,
         description="32-byte key file of the web process for answers and webhook secrets; made under home.",
@@ -87,6 +90,11 @@ class Settings(BaseSettings):
     def url(self) -> str:
         """The public door's address in force, without a final slash."""
         return (self.web_url or f"https://{self.host}").rstrip("/")
+
+    @property
+    def pki_base(self) -> str:
+        """What certificates name: plain http, since fetching a list by https would need a list first."""
+        return (self.pki_url or f"http://{self.host}").rstrip("/")
 
     @property
     def hosts(self) -> frozenset[str]:

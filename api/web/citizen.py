@@ -8,7 +8,7 @@ import json
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.datastructures import UploadFile
 
 from api.web import answers, thumbnails
@@ -62,6 +62,13 @@ async def static_file(request: Request, version: str, name: str) -> Response:
         raise NotFound("web.no_such_thing")
     age = 31_536_000 if version == build() else 0  # an older page may still ask while servers change
     return _tagged(request, data, TYPES[name[name.rfind(".") :]], age)
+
+
+@router.get("/v/code", dependencies=[ANYONE])
+@router.get("/v/file", dependencies=[ANYONE])
+async def back() -> Response:
+    """Who opens the address of a result again gets the page: no result has an address."""
+    return RedirectResponse("/v", 303, _NEVER_KEPT)
 
 
 # ---------------------------------------------------------------------------------------------------------- checks
