@@ -4,9 +4,11 @@ A question has a name, a few words and at most a small body; what needs a person
 come back as themselves. ``wake`` says "look at the tables now", so nobody waits for a polling interval.
 """
 
+import asyncio
 import base64
 import json
 import os
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,17 @@ class SignerDoor:
         except ServiceError:
             return False
         return True
+
+    async def rest(self, copy_id: str, seconds: float) -> None:
+        """Returns when a copy rests or the time is up. A signer that is away is asked again: what waits for it is safe."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            try:
+                await self.ask("rest", copy=copy_id, seconds=left)
+            except Unavailable:
+                await asyncio.sleep(min(0.25, left))
+            else:
+                return
 
     async def close(self) -> None:
         """Close idle connections."""

@@ -25,6 +25,7 @@ from api.clients.store import Clients
 from api.confinement import hide_memory, shut_out_of_keys
 from api.inner import SignerDoor, inner_app, make_run_folder, make_socket_folder
 from api.roles import ProcessRole
+from api.sign.app import make_sign_app
 from api.tracing import start_tracing
 from api.web.app import make_app, make_operator_app
 from api.web.metrics import Metrics
@@ -150,7 +151,7 @@ async def _until_signal(servers: list[_Server], sockets: list[socket.socket]) ->
 
 # ---------------------------------------------------------------------------------------------------------- signer
 async def serve_signer(settings: Settings) -> None:
-    """The inner door and the work behind it, until a signal."""
+    """The inner door, the approvals' door and the work behind them, until a signal."""
     hide_memory()
     make_socket_folder(settings.socket)
     async with bootstrap.open_service(settings, ProcessRole.SIGNER) as service:
@@ -158,9 +159,14 @@ async def serve_signer(settings: Settings) -> None:
         inner.bind(str(settings.socket))
         settings.socket.chmod(0o600)
         inner.listen(256)
+        servers = [
+            _Server(_config(inner_app(handlers(service)), settings)),
+            _Server(_config(make_sign_app(service), settings)),
+        ]
+        sockets = [inner, listen(settings.sign_bind)]
         at_work = [asyncio.create_task(work()) for work in bootstrap.signer_work(service)]
         try:
-            await _until_signal([_Server(_config(inner_app(handlers(service)), settings))], [inner])
+            await _until_signal(servers, sockets)
         finally:
             for task in at_work:
                 task.cancel()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx2
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -43,9 +44,21 @@ from signer.keystores.model import KeyPurpose, KeyStore, StoredKey
 from signer.keystores.software import SoftwareKeyStore
 from verification.policy import TrustAnchor
 
-__all__ = ["Records", "SignerParts", "key_opener", "make_enrolment", "open_signer", "open_store", "stamping_anchors"]
+__all__ = [
+    "Records",
+    "SignerParts",
+    "key_opener",
+    "make_enrolment",
+    "open_signer",
+    "open_store",
+    "relying_party",
+    "stamping_anchors",
+]
 
-RP = RelyingParty("sign.localhost", "http://sign.localhost:8001")
+
+def relying_party(settings: Settings) -> RelyingParty:
+    """The signer's own origin: a log-in passkey of the portal's origin is none of its passkeys."""
+    return RelyingParty(httpx2.URL(settings.sign_url).host, settings.sign_url.rstrip("/"))
 
 
 class Records:
@@ -124,6 +137,7 @@ async def open_signer(
 ) -> SignerParts:  # fmt: skip
     """Key store, log, desks and jobs, wired. Raises ``log.frozen``, ``key.missing``, ``tsa.no_anchor``."""
     keys = open_store(settings)
+    rp = relying_party(settings)
     mark = FileHighWater(settings.highwater or settings.home / "highwater" / "mark.json")
     open_key = key_opener(keys, Budgets(db, clock))
     log = Log(db=db, origin=settings.origin, key=open_key(log_key, "log"), clock=clock, highwater=mark)
@@ -141,14 +155,14 @@ async def open_signer(
     timestamps = _timestamps(settings, realm, clock, tsa, open_key(tsa, "tsa"))
     desk = SigningDesk(
         db=db, clock=clock, credentials=parts.credentials, documents=documents, log=log, open_key=open_key,
-        timestamps=timestamps, relying_party=RP,
+        timestamps=timestamps, relying_party=rp,
     )  # fmt: skip
 
     async def training_hand(person_id: str, tx: str, challenge: bytes) -> None:
         """A software passkey answers: realm training only (the class refuses any other)."""
         passkey = SoftwarePasskey.load(realm, _passkey_path(settings, person_id).read_bytes())
         async with db.write() as uow:
-            await redeem.approve(uow, clock, RP, tx, passkey.answer(challenge, RP))
+            await redeem.approve(uow, clock, rp, tx, passkey.answer(challenge, rp))
 
     pictures = Pictures(db, clock, documents, sandbox)
     publisher = Publisher(

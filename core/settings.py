@@ -43,6 +43,12 @@ class Settings(BaseSettings):
         default="127.0.0.1:8002",
         description="Address and port of the operator's door (metrics); never shown to the world.",
     )
+    sign_bind: str = Field(
+        default="127.0.0.1:8001", description="Address and port of the signer's own door, where approvals arrive."
+    )
+    sign_url: str = Field(
+        default="http://sign.localhost:8001", description="Origin of that door as phones see it; its host is the passkeys' RP ID."
+    )
     web_workers: int = Field(default=1, ge=1, le=64, description="Processes behind the public door.")
     web_hosts: str = Field(
         default="", description="Further host names that are answered, separated by commas; `host` always is."

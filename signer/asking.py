@@ -12,7 +12,7 @@ from signer.credentials import Credential
 from signer.formats import pades
 from signer.records import order_table
 
-__all__ = ["Approver", "Question", "ensure_approved", "open_question"]
+__all__ = ["Approver", "Question", "asked_again", "ensure_approved", "open_question"]
 
 Approver = Callable[[str, str, bytes], Awaitable[None]]
 """``(person_id, tx, challenge)``: get the person's passkey to answer. Exists in realm training only."""
@@ -36,19 +36,26 @@ async def ensure_approved(
     desk: SigningDesk, approver: Approver | None, order: SigningOrder, ask: Question, waiting: Refused
 ) -> SigningOrder:
     """The order with an approved activation. Raises ``waiting`` where no person can be asked from here."""
-    if approver is None:
-        raise waiting
     async with desk.db.read() as uow:
         status = await redeem.status(uow, desk.clock, order.activation_tx)
-        credential = await desk.credentials.get(uow, order.credential_id)
     if status.state == "approved":
         return order
-    tx, challenge = order.activation_tx, status.challenge
-    if status.state != "open":
-        prepared = pades.PreparedSignature.from_json(order.prepared, b"")
-        async with desk.db.write() as uow:
-            opened = await ask(uow, credential, prepared)
-            await uow.execute(order_table.update().where(order_table.c.id == order.id).values(activation_tx=opened.tx))
-        tx, challenge = opened.tx, opened.challenge
-    await approver(order.person_id, tx, challenge)
-    return replace(order, activation_tx=tx)
+    if approver is None:
+        raise waiting
+    order, opened = await asked_again(desk, order, status, ask)
+    await approver(order.person_id, opened.tx, opened.challenge)
+    return order
+
+
+async def asked_again(
+    desk: SigningDesk, order: SigningOrder, status: redeem.Status, ask: Question
+) -> tuple[SigningOrder, redeem.Opened]:
+    """The open question of an order; a new one over the same digest where the time of the last ran out."""
+    if status.state == "open":
+        return order, redeem.Opened(order.activation_tx, status.challenge)
+    prepared = pades.PreparedSignature.from_json(order.prepared, b"")
+    async with desk.db.write() as uow:
+        credential = await desk.credentials.get(uow, order.credential_id)
+        opened = await ask(uow, credential, prepared)
+        await uow.execute(order_table.update().where(order_table.c.id == order.id).values(activation_tx=opened.tx))
+    return replace(order, activation_tx=opened.tx), opened

@@ -1,6 +1,5 @@
 """``/api/v1/copies``: make, watch, fetch, void, recall."""
 
-import contextlib
 import datetime as dt
 import json
 from typing import Annotated, Any
@@ -18,7 +17,7 @@ from api.portal.uploads import keep_file
 from api.portal.views import copies_of, copy_view
 from api.web.access import client
 from api.web.parts import Parts, WebParts
-from core.errors import BadInput, Conflict, Unavailable
+from core.errors import BadInput, Conflict
 from core.ids import new_id
 from core.limits import LIMITS
 from signer.copies import store
@@ -86,8 +85,7 @@ async def _view(
     request: Request, parts: WebParts, caller: Caller, copy_id: str, wait: int = 0, status: int = 200
 ) -> Response:
     if wait:
-        with contextlib.suppress(Unavailable):  # the request is safe: a signer that comes back finds it
-            await parts.signer.ask("rest", copy=copy_id, seconds=wait)
+        await parts.signer.rest(copy_id, wait)
     async with parts.service.db.read() as uow:
         found = await copy_view(parts, uow, caller, copy_id)
     location = {"location": f"/api/v1/copies/{copy_id}"} if status != 200 else {}

@@ -84,6 +84,8 @@ def of_report(report: Report, found: Found | None, at: dt.datetime) -> Answer:
     """By a file. A picture is judged by its code, and a person compares."""
     if report.seal is not None:
         return of_seal(report.seal["state"], report.findings, found, at).having("note.picture")
+    if any(f.code == "verify.no_qr" for f in report.findings):
+        return _answer("undetermined", at, "say.failed", "why.no_qr")
     state, say = _VERDICTS[report.verdict]
     answer = _answer(state, at, say)
     if found is not None and report.verdict in {Verdict.GENUINE, Verdict.RECALLED}:

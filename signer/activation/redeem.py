@@ -19,7 +19,17 @@ from signer.activation.passkeys import Assertion, RelyingParty, verify_assertion
 from signer.activation.record import ActivationRecord
 from signer.activation.records import activation_table, passkey_table
 
-__all__ = ["Opened", "Status", "approve", "enrol_passkey", "open_activation", "spend", "status", "verify_evidence"]
+__all__ = [
+    "Opened",
+    "Status",
+    "approve",
+    "enrol_passkey",
+    "open_activation",
+    "record",
+    "spend",
+    "status",
+    "verify_evidence",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +127,11 @@ async def status(uow: UnitOfWork, clock: Clock, tx: str) -> Status:
     row, record = await _load(uow, tx)
     late = row.state in {"open", "approved"} and _expired(record, clock)
     return Status("expired" if late else row.state, record.challenge)
+
+
+async def record(uow: UnitOfWork, tx: str) -> ActivationRecord:
+    """What is to be approved, as it was fixed. Raises ``activation.unknown``."""
+    return (await _load(uow, tx))[1]
 
 
 async def approve(uow: UnitOfWork, clock: Clock, rp: RelyingParty, tx: str, assertion: Assertion) -> None:

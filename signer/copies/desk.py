@@ -18,14 +18,14 @@ from audit.outbox import EventType, Outbox
 from core.db import UnitOfWork
 from core.directory.model import Agency, Role
 from core.directory.records import Directory
-from core.errors import BadInput, Refused
+from core.errors import BadInput, Conflict, Refused
 from core.formats import canonical_json
 from core.ids import new_id, random_bytes
 from core.jobs import Note
 from core.limits import LIMITS
 from core.values import Digest, Realm, Regime
 from signer.activation import redeem
-from signer.asking import Approver, ensure_approved, open_question
+from signer.asking import Approver, Question, asked_again, ensure_approved, open_question
 from signer.ceremony import SigningDesk, SigningOrder, profile_of, sign
 from signer.copies import store
 from signer.copies.intake import Intake
@@ -251,10 +251,32 @@ class CopyDesk:
         await sign(order_id, self.signing, approve=approve, guard=guard, settle=settle, note=note)
         return replace(copy, state=new)  # the order is made and the state moved in one transaction, now or before
 
-    async def _approved(self, copy: CertifiedCopy, agency: Agency, order: SigningOrder) -> SigningOrder:
+    def _question(self, copy: CertifiedCopy, agency: Agency, order: SigningOrder) -> Question:
         async def ask(uow: UnitOfWork, credential: Credential, prepared: pades.PreparedSignature) -> redeem.Opened:
             return await self._ask(uow, copy, agency, order.role, order.person_id, credential, prepared)
 
+        return ask
+
+    async def question(self, copy_id: str) -> tuple[SigningOrder, redeem.Opened]:
+        """What waits for a person, and the open question over it. Raises ``copy.awaits_nobody``.
+
+        The date on the page may pass while it waits: then the answer comes too late and the paper starts again.
+        """
+        desk = self.signing
+        async with desk.db.read() as uow:
+            copy = await store.get(uow, copy_id)
+            order_id = {"awaiting_certifier": copy.certifier_order, "awaiting_seal": copy.seal_order}.get(copy.state)
+            if order_id is None:
+                raise Conflict("copy.awaits_nobody", copy=copy_id, state=copy.state)
+            agency = await self.directory.agency(uow, copy.agency_id)
+            order = await desk.order(uow, order_id)
+            status = await redeem.status(uow, desk.clock, order.activation_tx)
+        if order.state != "prepared" or status.state == "approved":  # somebody has answered; the work goes on
+            raise Conflict("copy.awaits_nobody", copy=copy_id, state=copy.state)
+        return await asked_again(desk, order, status, self._question(copy, agency, order))
+
+    async def _approved(self, copy: CertifiedCopy, agency: Agency, order: SigningOrder) -> SigningOrder:
+        ask = self._question(copy, agency, order)
         code = "copy.awaiting_certifier" if order.role == "certifier" else "copy.awaiting_clerk"
         return await ensure_approved(self.signing, self.approver, order, ask, Refused(code, copy=copy.id))
 

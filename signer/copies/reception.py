@@ -94,6 +94,20 @@ class Reception:
         finally:
             self.settled(request.id)
 
+    def go_on(self, copy_id: str) -> None:
+        """A person has answered: the copy's work goes on, and whoever waits for it is told at its end."""
+        self._busy.add(copy_id)
+
+        async def work() -> None:
+            try:
+                await self._advance(copy_id)
+            finally:
+                self.settled(copy_id)
+
+        task = asyncio.create_task(work())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def _advance(self, copy_id: str) -> None:
         try:
             await self.jobs.run("copy", copy_id)

@@ -16,6 +16,8 @@ from tests.browser import papers as makers
 from tests.conftest import live_or_skip
 from tests.flows.house import free_port
 
+_FLAGS = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+"""A sandbox refuses root; the camera is a moving picture."""
 PHONE = {"width": 360, "height": 740}
 
 
@@ -57,7 +59,7 @@ class Door:
         self._thread.join()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def door(papers):
     """One open door; its limits are wide, since all tests come from one address."""
     before = dict(LIMITS)
@@ -69,15 +71,15 @@ def door(papers):
     LIMITS.update(before)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
-    """Debian's browser, driven by playwright."""
+    """Debian's browser, driven by playwright; closed before other modules, which need the thread's loop."""
     if shutil.which("chromium") is None:
         live_or_skip("chromium")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as tool:
-        browser = tool.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        browser = tool.chromium.launch(executable_path=shutil.which("chromium"), args=_FLAGS)
         yield browser
         browser.close()
 

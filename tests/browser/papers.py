@@ -1,5 +1,6 @@
 """A town with a paper in every state a citizen can meet, and forged ones."""
 
+import contextlib
 import dataclasses
 import re
 import subprocess
@@ -8,8 +9,10 @@ from pathlib import Path
 from api import bootstrap
 from api.certifying import certify_file
 from api.roles import ProcessRole
+from core.directory.model import Role
 from core.formats import cose, qr_seal, typed_code
 from core.settings import Settings
+from core.values import Regime
 from signer.copies import store
 from signer.keystores.model import KeyPurpose
 from tests.core.formats.test_qr_seal import SoftKey
@@ -59,12 +62,10 @@ async def build(home: Path, **more) -> Papers:
             return done["id"], made
 
         async def unfinished(name: str) -> tuple[str, Paper]:
-            try:
+            with contextlib.suppress(town.Stop):
                 await certify_file(
                     service, [town.scan(name)], name, town.request(agency="H1"), out, town.stop_at("prepare")
                 )
-            except town.Stop:
-                pass
             async with service.db.read() as uow:
                 copy = (await store.all_copies(uow))[0]
             return copy.id, Paper(code=typed_code.write(copy.seal_id), qr=copy.qr)
@@ -89,9 +90,6 @@ async def build(home: Path, **more) -> Papers:
 
 
 async def _merged(service, out: Path) -> Paper:
-    from core.directory.model import Role
-    from core.values import Regime
-
     now = service.clock.now()
     await service.enrolment.agency(
         code="H2", name="UBND xã Cũ Kỹ", parent="UBND tỉnh Ví Dụ", wording={"access_code": True}

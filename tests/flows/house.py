@@ -79,10 +79,10 @@ def free_port() -> int:
 @contextlib.contextmanager
 def processes(home: Path, **more: str):
     """``dauso serve --all`` on a free port; yields (url, process)."""
-    port, operator = free_port(), free_port()
+    port, operator, approvals = free_port(), free_port(), free_port()
     env = environment() | {
         "DAUSO_HOME": str(home), "DAUSO_WEB_BIND": f"127.0.0.1:{port}", "DAUSO_OPERATOR_BIND": f"127.0.0.1:{operator}",
-        "DAUSO_WEB_URL": f"http://localhost:{port}", **more,
+        "DAUSO_WEB_URL": f"http://localhost:{port}", "DAUSO_SIGN_BIND": f"127.0.0.1:{approvals}", **more,
     }  # fmt: skip
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "api.cli", "serve", "--all"], env=env, cwd="/", stderr=subprocess.PIPE

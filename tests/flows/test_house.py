@@ -1,6 +1,8 @@
 """Whole houses of processes on one database: one is killed under load, nothing is lost and nothing is made twice."""
 
 import asyncio
+import hashlib
+import io
 import json
 import os
 import signal
@@ -10,6 +12,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from standardwebhooks import Webhook
+from tusclient.client import TusClient
 
 from api import serving
 from api.web.app import make_operator_app
@@ -157,3 +160,23 @@ async def test_operators_see_what_waits_and_what_was_taken_back(tmp_path):
             text = (await client.get("/metrics")).text
     assert "dauso_requests_waiting 0.0" in text
     assert 'dauso_recalls_last_day{agency="H1"} 0.0' in text
+
+
+async def test_a_kept_tus_client_sends_a_file_in_pieces_and_goes_on_after_a_break(tmp_path):
+    made = await town.build(tmp_path)
+    _, key = await house.add_client(made, "H1")
+    data = town.scan("TUS")
+    with house.processes(tmp_path) as (url, _):
+        tus = TusClient(f"{url}/api/v1/uploads", headers={"authorization": f"Bearer {key}"})
+        first = tus.uploader(file_stream=io.BytesIO(data), chunk_size=4000)
+        await asyncio.to_thread(first.upload_chunk)
+        again = tus.uploader(file_stream=io.BytesIO(data), chunk_size=4000, url=first.url)  # another process, later
+        assert again.offset == 4000
+        await asyncio.to_thread(again.upload)
+        async with httpx2.AsyncClient(headers={"authorization": f"Bearer {key}"}, timeout=60) as client:
+            name = (await client.head(again.url, headers={"tus-resumable": "1.0.0"})).headers["dauso-file"]
+            people = (await client.get(f"{url}/api/v1/agencies/H1/people")).json()["items"]
+            body = {**paper(people[0]["id"]), "files": [name]}
+            copy = (await client.post(f"{url}/api/v1/copies?wait=20", json=body)).json()
+    assert copy["state"] == "released"
+    assert name == hashlib.sha256(data).hexdigest()

@@ -67,3 +67,8 @@ def stop_at(step):
             raise Stop
 
     return note
+
+
+def at(seconds: float) -> dt.datetime:
+    """A moment, by seconds since 1970."""
+    return dt.datetime.fromtimestamp(seconds, dt.UTC)

@@ -141,8 +141,7 @@ function drawn(check, keys, statuses, answer, { state, why }, now) {
   if (why) parts.push(why);
   parts.push(answer ? 'note.online' : statuses && !/list|status|issued/.test(why) ? 'note.offline' : 'note.offline_bare');
   if (state === 'invalid') return { state, parts, slots };
-  parts.push('facts', state === 'revoked' ? 'concerns' : 'compare');
-  if (state === 'valid') parts.push('caution');
+  parts.push('facts', ...(state === 'revoked' ? ['concerns'] : ['compare', 'caution']));
   if (said.original) parts.push('fact.original');
   if (known && known.agency_successor) parts.push('fact.successor');
   Object.assign(slots, {

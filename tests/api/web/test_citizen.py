@@ -222,13 +222,19 @@ async def test_a_file_that_is_no_copy_of_ours_is_of_unknown_origin(web):
 
     said = (await sent(web, b"%PDF-1.7\nnonsense")).text
     assert state_of(said) in {"undetermined", "invalid"}
-    assert state_of((await sent(web, town.scan())).text) == "undetermined"
+    assert "Không thấy mã QR" in words((await sent(web, town.scan())).text)
+
+
+async def test_a_result_has_no_address_to_come_back_to(web):
+    for address in ("/v/code", "/v/file"):
+        answer = await web.get(address)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/v")
 
 
 async def test_a_photo_of_the_paper_shows_the_same_checklist(web, papers, tmp_path):
     for paper, state in ((papers.valid, "valid"), (papers.superseded, "revoked")):
         subprocess.run(["pdftoppm", "-r", "200", "-png", paper.file, str(tmp_path / "page")], check=True)
-        html = (await sent(web, sorted(tmp_path.glob("page*.png"))[-1].read_bytes(), "photo.png")).text
+        html = (await sent(web, max(tmp_path.glob("page*.png")).read_bytes(), "photo.png")).text
         assert state_of(html) == state
         assert paper.code in words(html)
         assert "Chỉ đọc mã QR trong ảnh" in words(html)
