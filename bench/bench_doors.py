@@ -29,6 +29,7 @@ from api import bootstrap, serving
 from api.certifying import certify_file
 from api.roles import ProcessRole
 from api.web.app import make_app
+from core import logs
 from core.clock import SystemClock
 from core.db import Database
 from core.limits import LIMITS
@@ -122,6 +123,7 @@ def p99(times: list[float]) -> float:
 # ----------------------------------------------------------------------------------------------------------- status
 async def server(home: Path, port: int) -> None:
     """Our application, and beside it, outside the gate, an application with one empty route."""
+    logs.configure("warning")
     for name in [n for n in LIMITS if n.startswith("rate.")]:
         LIMITS[name] = 10**9
     empty = FastAPI()

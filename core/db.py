@@ -15,6 +15,8 @@ Example::
 """
 
 import datetime as dt
+import sqlite3
+from collections import namedtuple
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import cache
@@ -33,6 +35,7 @@ from core.errors import Broken, Unavailable
 
 __all__ = [
     "Database",
+    "Prepared",
     "UnitOfWork",
     "UtcDateTime",
     "append_only",
@@ -179,6 +182,42 @@ async def swap_state(uow: AsyncConnection, key: sa.Column[Any], which: Any, old:
     return bool(done.rowcount == 1)
 
 
+class Prepared:
+    """One statement for a hot read, compiled once; each call sees what is committed then.
+
+    On SQLite it runs in place on a connection of its own, without a transaction around it: microseconds instead of the
+    half millisecond of the general way. On PostgreSQL it goes the general way.
+    """
+
+    def __init__(self, db: "Database", statement: sa.Select[Any]) -> None:
+        self._db, self._statement = db, statement
+        self._connection: sqlite3.Connection | None = None
+        dialect = sqlite_dialect.dialect(paramstyle="qmark")
+        compiled = statement.compile(dialect=dialect)
+        self._text, self._order = str(compiled), compiled.positiontup or []
+        self._fixed = compiled.params
+        columns = statement.selected_columns
+        self._row = namedtuple("_Row", [c.key for c in columns])  # type: ignore[misc]  # noqa: PYI024 - its fields are the statement's
+        self._readers = [c.type.dialect_impl(dialect).result_processor(dialect, None) for c in columns]
+
+    async def first(self, **values: Any) -> Any | None:
+        """The first row, by the statement's column names, or None. Raises ``database.unavailable``."""
+        if not self._db.is_sqlite:
+            async with self._db.read() as uow:
+                return (await uow.execute(self._statement, values)).first()
+        given = {**self._fixed, **values}
+        try:
+            if self._connection is None:
+                self._connection = self._db.plain_connection()
+            found = self._connection.execute(self._text, [given[name] for name in self._order]).fetchone()
+        except sqlite3.Error as error:
+            raise Unavailable("database.unavailable") from error
+        if found is None:
+            return None
+        values_read: list[Any] = [v if read is None else read(v) for v, read in zip(found, self._readers, strict=True)]
+        return self._row(*values_read)
+
+
 class Database:
     """Two engines on SQLite (readers do not queue behind the writer), one on PostgreSQL."""
 
@@ -189,7 +228,8 @@ class Database:
         PostgreSQL the user's grants do (``grants``).
         """
         self.url = url
-        self._may_write = may_write
+        self._prepared: dict[sa.Select[Any], Prepared] = {}
+        self._plain: list[sqlite3.Connection] = []
         self.is_sqlite = url.startswith("sqlite")
         if self.is_sqlite:
             self._writer = self._sqlite(url, "BEGIN IMMEDIATE", may_write)
@@ -259,8 +299,23 @@ class Database:
         async with self.write() as uow:
             await uow.run_sync(metadata.create_all)
 
+    def prepared(self, statement: sa.Select[Any]) -> Prepared:
+        """For hot reads; the same statement is prepared once."""
+        if statement not in self._prepared:
+            self._prepared[statement] = Prepared(self, statement)
+        return self._prepared[statement]
+
+    def plain_connection(self) -> sqlite3.Connection:
+        """SQLite only, reading only, for ``Prepared``; closed with the database."""
+        made = sqlite3.connect(self.url.partition(":///")[2], isolation_level=None, check_same_thread=False)
+        made.execute("PRAGMA query_only=1")
+        self._plain.append(made)
+        return made
+
     async def close(self) -> None:
         """Close all connections."""
+        for plain in self._plain:
+            plain.close()
         await self._writer.dispose()
         await self._reader.dispose()
 

@@ -47,7 +47,8 @@ class Settings(BaseSettings):
         default="127.0.0.1:8001", description="Address and port of the signer's own door, where approvals arrive."
     )
     sign_url: str = Field(
-        default="http://sign.localhost:8001", description="Origin of that door as phones see it; its host is the passkeys' RP ID."
+        default="http://sign.localhost:8001",
+        description="Origin of that door as phones see it; its host is the passkeys' RP ID.",
     )
     web_workers: int = Field(default=1, ge=1, le=64, description="Processes behind the public door.")
     web_hosts: str = Field(
@@ -58,7 +59,8 @@ class Settings(BaseSettings):
     )
     web_url: str = Field(default="", description="How people reach the public door; empty means https:// and host.")
     pki_url: str = Field(
-        default="", description="Written into certificates for OCSP, CRL and issuers; empty means http:// and host (RFC 5280 §8)."
+        default="",
+        description="Written into certificates for OCSP, CRL and issuers; empty means http:// and host (RFC 5280 §8).",
     )
     web_key_file: Path | None = Field(
         default=None,

@@ -111,7 +111,7 @@ def facts_json(found: Found) -> dict[str, Any]:
         "code": typed_code.write(claims.id), "agency": found.agency, "agency_code": found.agency_code,
         "agency_successor": found.agency_successor, "number_text": found.number, "book_text": found.book,
         "number": claims.number, "year": claims.year, "volume": claims.volume, "issued_at": claims.issued_at.isoformat(),
-        "kind": found.kind, "original_number": claims.original_number, "pages": claims.pages,
+        "kind": found.kind, "original_number": claims.original_number, "original_text": found.original, "pages": claims.pages,
         "initials": claims.initials, "content_sha256": claims.content_sha256.hex(), "realm": found.realm.value,
     }  # fmt: skip
 
@@ -125,9 +125,10 @@ def _of_found(found: Found, at: dt.datetime, *parts: str) -> Answer:
     more = {"facts", *parts}
     slots = {
         "agency": found.agency, "number": found.number, "book": found.book, **_said(claims), "kind": found.kind,
+        "original": found.original,
     }  # fmt: skip
-    if claims.original_number:
-        more.add("fact.original")
+    if found.original:
+        more |= {"fact.original"} | ({"fact.partial"} if found.original.endswith("…") else set())
     if found.agency_successor:
         more.add("fact.successor")
         slots["agency_successor"] = found.agency_successor
@@ -145,5 +146,5 @@ def _of_found(found: Found, at: dt.datetime, *parts: str) -> Answer:
 def _said(claims: SealClaims) -> dict[str, str]:
     return {
         "date": date_text(claims.issued_at), "pages": str(claims.pages), "initials": claims.initials,
-        "original": claims.original_number or "", "code": typed_code.write(claims.id),
+        "code": typed_code.write(claims.id),
     }  # fmt: skip

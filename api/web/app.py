@@ -32,10 +32,11 @@ def _bare(title: str, parts: WebParts) -> FastAPI:
 def routes(parts: WebParts) -> FastAPI:
     """All public routes, without the gate."""
     app = _bare("Dauso", parts)
+    app.router.routes[:0] = citizen.hot  # first: asked most
+    app.include_router(citizen.router)
     app.include_router(health.router)
     app.include_router(oauth.router)
     app.include_router(pki.router)
-    app.include_router(citizen.router)
     for each in (copies, batches, uploads, register, statistics, verifications, webhooks):
         app.include_router(each.router, prefix="/api/v1")
     return app
@@ -45,7 +46,7 @@ def make_app(parts: WebParts) -> ASGIApp:
     """What the public listener serves."""
     return Gate(
         routes(parts), hosts=parts.service.settings.hosts, secure=parts.base_url.startswith("https:"), pace=parts.pace,
-        metrics=parts.metrics, clock=parts.service.clock,
+        metrics=parts.metrics, clock=parts.service.clock, traces=bool(parts.service.settings.traces_url),
     )  # fmt: skip
 
 

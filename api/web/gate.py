@@ -5,6 +5,7 @@ and time · the application · security headers · metrics and access log (route
 """
 
 import asyncio
+import itertools
 import re
 import time
 from collections.abc import MutableMapping
@@ -61,7 +62,6 @@ class _Passing:
     status: int = 0
     most: int = 0
     got: int = 0
-    pace: tuple[int, int] | None = None
     deadline: float = field(default=0.0)
 
 
@@ -69,10 +69,13 @@ class Gate:
     """Wraps the application."""
 
     def __init__(
-        self, app: ASGIApp, *, hosts: frozenset[str], secure: bool, pace: Pace, metrics: Metrics, clock: Clock
-    ) -> None:
+        self, app: ASGIApp, *, hosts: frozenset[str], secure: bool, pace: Pace, metrics: Metrics, clock: Clock,
+        traces: bool = False,
+    ) -> None:  # fmt: skip
         """``secure``: the public address is https, so browsers may be told never to come otherwise."""
         self._app, self._hosts, self._pace, self._metrics, self._clock = app, hosts, pace, metrics, clock
+        self._traces = traces
+        self._mine, self._count = new_id(clock), itertools.count(1)
         self._extra = (*_HEADERS, _HSTS) if secure else _HEADERS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,7 +84,9 @@ class Gate:
             await self._app(scope, receive, send)
             return
         given = [v for k, v in scope["headers"] if k == b"x-request-id"]
-        reference = given[0].decode() if given and _REQUEST_ID.match(given[0]) else new_id(self._clock)
+        reference = (
+            given[0].decode() if given and _REQUEST_ID.match(given[0]) else f"{self._mine}{next(self._count):08x}"
+        )
         scope["dauso.request_id"] = reference
         passing = _Passing(scope=scope, reference=reference, started=time.monotonic())
         self._metrics.under_way.inc()
@@ -104,11 +109,8 @@ class Gate:
             await send(message)
 
         try:
-            await self._admit(passing)
-            with _tracer.start_as_current_span("request", kind=SpanKind.SERVER) as span:
-                await self._app(scope, counted, dressed)
-                span.update_name(f"{scope['method']} {_route(scope)}")
-                span.set_attribute("http.response.status_code", passing.status)
+            self._admit(passing)
+            await (self._traced(passing, counted, dressed) if self._traces else self._app(scope, counted, dressed))
         except ServiceError as error:
             self._metrics.refused.labels(error.code).inc()
             if passing.status == 0:
@@ -119,7 +121,13 @@ class Gate:
                 answer = problem("web.failed", 500, language_of(Request(scope)), passing.reference)
                 await answer(scope, receive, dressed)
 
-    async def _admit(self, passing: _Passing) -> None:
+    async def _traced(self, passing: _Passing, receive: Receive, send: Send) -> None:
+        with _tracer.start_as_current_span("request", kind=SpanKind.SERVER) as span:
+            await self._app(passing.scope, receive, send)
+            span.update_name(f"{passing.scope['method']} {_route(passing.scope)}")
+            span.set_attribute("http.response.status_code", passing.status)
+
+    def _admit(self, passing: _Passing) -> None:
         """Raises ``web.wrong_host``, ``web.url_too_long``, ``web.headers_too_large``, ``web.too_large``, ``web.too_many``."""
         scope = passing.scope
         path, headers = scope["path"], scope["headers"]
@@ -146,9 +154,9 @@ class Gate:
         kind = next((k for m, p, k in _PACED if scope["method"] == m and path.startswith(p)), "public")
         if kind:  # portals are counted by client, once they have shown who they are
             address = scope["client"][0] if scope.get("client") else ""
-            passing.pace = await self._pace.address(address, kind)
+            self._pace.address(address, kind)
             if kind != "public":
-                await self._pace.total(kind)
+                self._pace.total(kind)
 
     async def _received(self, passing: _Passing, receive: Receive) -> Message:
         wait = max(0.001, passing.deadline - time.monotonic()) if passing.deadline else None
@@ -171,7 +179,7 @@ class Gate:
         own = {k.lower() for k, _ in headers}
         headers += [(k, v) for k, v in self._extra if k not in own]
         headers.append((b"x-request-id", passing.reference.encode()))
-        pace = passing.pace or passing.scope.get("state", {}).get("pace")
+        pace = passing.scope.get("state", {}).get("pace")
         if pace is not None:
             headers.append((b"ratelimit-limit", str(pace[0]).encode()))
             headers.append((b"ratelimit-remaining", str(pace[1]).encode()))
@@ -182,8 +190,7 @@ class Gate:
         seconds = time.monotonic() - passing.started
         status = passing.status or 499
         method = passing.scope["method"] if passing.scope["method"] in _METHODS else "other"
-        self._metrics.requests.labels(method, name, str(status)).inc()
-        self._metrics.seconds.labels(name).observe(seconds)
+        self._metrics.answered(method, name, status, seconds)
         logger().info("request", id=passing.reference, kind=f"{method} {name}", state=status, ms=round(seconds * 1000))
 
 

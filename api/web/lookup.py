@@ -50,6 +50,8 @@ class Found:
     number: str
     book: str
     kind: str
+    original: str
+    """Number of the original as far as the seal tells it, with an ellipsis where it was cut."""
     recalled: Recalled | None
     content: str
     """Name of the certified scan in the store; not for everybody."""
@@ -91,15 +93,15 @@ async def by_code(db: Database, typed: object) -> Found | None:
 
 async def by_id(db: Database, seal_id: bytes) -> Found | None:
     """By the ten bytes in a seal."""
-    async with db.read() as uow:
-        row = (await uow.execute(_FIND, {"seal_id": seal_id})).first()
+    row = await db.prepared(_FIND).first(seal_id=seal_id)
     if row is None:
         return None
     claims, wording = _printed(row.qr), Wording.of(row.wording)
     return Found(
         claims=claims, realm=Realm(row.realm), agency=row.name, agency_code=row.code, agency_successor=row.after_name,
         number=wording.number_text(claims.number), book=wording.book_text(claims.volume, claims.year, row.book_kind),
-        kind=str(row.facts["kind"]), recalled=_recalled(row), content=row.content, access_sha256=row.access_sha256,
+        kind=str(row.facts["kind"]), original=_original(claims, str(row.facts["original_number"])),
+        recalled=_recalled(row), content=row.content, access_sha256=row.access_sha256,
     )  # fmt: skip
 
 
@@ -117,6 +119,12 @@ def _printed(url: str) -> SealClaims:
     """What our own seal says, unverified: it comes from our register, and a paper's seal never changes."""
     host = url.removeprefix("https://").partition("/")[0]
     return qr_seal.decode(cose.parse(qr_seal.parse_url(url, host)).payload)
+
+
+def _original(claims: SealClaims, whole: str) -> str:
+    """Never more than the seal has: it may be a person's own number."""
+    told = claims.original_number or ""
+    return f"{told}…" if len(told) < len(whole.strip()) else told
 
 
 def _recalled(row: Any) -> Recalled | None:

@@ -1,6 +1,7 @@
 """Counters for operators (Prometheus), by route template: a code or an id never becomes a label."""
 
 import datetime as dt
+from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -18,6 +19,9 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._children = lru_cache(4096)(
+            lambda method, route, status: (self.requests.labels(method, route, str(status)), self.seconds.labels(route))
+        )
         self.requests = Counter(
             "dauso_http_requests", "Answers by route and status.", ["method", "route", "status"], registry=self.registry
         )
@@ -41,6 +45,12 @@ class Metrics:
             "dauso_public_list_seconds_left", "Until a public list reads as old; below zero it does.", ["list"],
             registry=self.registry,
         )  # fmt: skip
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """One answer; the children are looked up once a label."""
+        counter, histogram = self._children(method, route, status)
+        counter.inc()
+        histogram.observe(seconds)
 
     async def look(self, service: Service) -> None:
         """What the database says now; the same from every process."""

@@ -5,10 +5,11 @@ than the window, and none is written anywhere.
 """
 
 import ipaddress
+from functools import lru_cache
 
 from limits import RateLimitItemPerMinute
-from limits.aio.storage import MemoryStorage
-from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from limits.storage import MemoryStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
 
 from core.clock import Clock
 from core.errors import Refused
@@ -24,28 +25,29 @@ class Pace:
         self._clock = clock
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
-    async def address(self, address: str, kind: str) -> tuple[int, int]:
-        """``kind``: a row ``rate.<kind>_minute`` of the limits. Returns (limit, remaining)."""
-        return await self._hit(f"rate.{kind}_minute", _network(address))
+    def address(self, address: str, kind: str) -> None:
+        """``kind``: a row ``rate.<kind>_minute`` of the limits."""
+        self._hit(f"rate.{kind}_minute", _network(address))
 
-    async def total(self, kind: str) -> None:
+    def total(self, kind: str) -> None:
         """All addresses together: guessing from many addresses."""
-        await self._hit(f"rate.{kind}_total_minute", "all")
+        self._hit(f"rate.{kind}_total_minute", "all")
 
-    async def client(self, client_id: str) -> tuple[int, int]:
-        """A portal's backend."""
-        return await self._hit("rate.client_minute", client_id)
+    def client(self, client_id: str) -> tuple[int, int]:
+        """A portal's backend; returns (limit, remaining), which its answers tell."""
+        item = self._hit("rate.client_minute", client_id)
+        return item.amount, self._limiter.get_window_stats(item, "rate.client_minute", client_id).remaining
 
-    async def _hit(self, row: str, who: str) -> tuple[int, int]:
+    def _hit(self, row: str, who: str) -> RateLimitItemPerMinute:
         item = RateLimitItemPerMinute(LIMITS[row])
-        good = await self._limiter.hit(item, row, who)
-        left = await self._limiter.get_window_stats(item, row, who)
-        if not good:
+        if not self._limiter.hit(item, row, who):
+            left = self._limiter.get_window_stats(item, row, who)
             wait = max(1, round(left.reset_time - self._clock.now().timestamp()))
             raise Refused("web.too_many", retry_after=min(wait, 60))
-        return item.amount, left.remaining
+        return item
 
 
+@lru_cache(4096)
 def _network(address: str) -> str:
     """An IPv6 customer holds a whole /64."""
     try:

@@ -35,8 +35,8 @@ class WebParts:
     """How people reach the public door, without a final slash; never taken from a request."""
 
 
-def parts(request: Request) -> WebParts:
-    """From the application's state."""
+async def parts(request: Request) -> WebParts:
+    """From the application's state; a coroutine, since a plain function would cost a thread."""
     found: WebParts = request.app.state.parts
     return found
 

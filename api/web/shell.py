@@ -2,6 +2,7 @@
 
 import datetime as dt
 import hashlib
+import html
 import json
 import re
 from dataclasses import dataclass
@@ -9,10 +10,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Final
 
-from markupsafe import Markup
-
 from api.web.answers import Answer, time_text
-from api.web.pages import environment
+from api.web.pages import Markup, environment
 from core.messages import sentence
 from core.values import Realm
 from verification.report import SignatureReport
@@ -56,7 +55,7 @@ def render(host: str, realm: Realm, answer: Answer | None = None) -> bytes:
     """The page, with or without a result on it; line breaks and indents of the sources left out."""
     page = environment().get_template("citizen.html").render(
         training=realm is Realm.TRAINING, answer=answer, static=f"/v/static/{build()}", plain=sentence,
-        shown_host=Markup('<b class="here">{}</b>').format(host), when=_when,
+        shown_host=Markup(f'<b class="here">{html.escape(host)}</b>'), when=_when,
     )  # fmt: skip
     return re.sub(r"\s*\n\s*", "\n", page).encode()
 

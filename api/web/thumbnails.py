@@ -16,7 +16,7 @@ _WIDTH = 640
 
 
 def draw(payload: bytes, arguments: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-    """JPEGs of the first pages, one behind the other; ``sizes`` says where each ends. Raises ``intake.unreadable``."""
+    """JPEGs of the first pages, one behind the other; ``sizes`` says where each ends. Raises ``intake.damaged``."""
     del arguments
     made = []
     try:
@@ -29,7 +29,7 @@ def draw(payload: bytes, arguments: dict[str, Any]) -> tuple[dict[str, Any], byt
             page.render(scale=scale).to_pil().convert("L").save(target, "JPEG", quality=50)
             made.append(target.getvalue())
     except pypdfium2.PdfiumError as error:
-        raise BadInput("intake.unreadable") from error
+        raise BadInput("intake.damaged") from error
     return {"sizes": [len(each) for each in made], "pages": len(document)}, b"".join(made)
 
 

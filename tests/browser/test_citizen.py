@@ -1,11 +1,14 @@
 """The citizen's page on a phone of 360 × 740: every state, with and without a script, with and without a network."""
 
+import asyncio
 import base64
 import dataclasses
+import datetime as dt
 import json
 import random  # noqa: TID251  (seeded, so that a failure can be repeated)
 import re
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
@@ -184,6 +187,9 @@ def test_after_one_visit_papers_are_checked_without_a_network_and_the_page_says_
         open_seal(page, own_door, seal)
         assert state(page) == expected
         assert words in said(page)
+        if expected != "invalid":  # the seal knows the number, not how the agency writes it
+            assert "/…" in said(page)
+            assert "chỉ so phần đứng trước" in said(page)
         assert re.search(r"\d\d/\d\d/20\d\d, \d\d:\d\d", said(page))
         require_fit(page)
     page.fill("#code", papers.valid.code)
@@ -600,6 +606,53 @@ def test_the_browser_reads_status_lists_as_the_service_does(phone, door, papers)
     assert found == [here(data) for data in lists]
     assert found[0] is not None
     assert found[1:].count(None) == len(found) - 1
+
+
+def test_what_a_list_lets_us_say_offline_is_what_the_service_says(phone, door, papers):
+    """Each status × fresh or old list × made before or after the paper, against ``judge_seal``."""
+    from core.formats import key_list
+    from core.formats.status_list import Status, StatusList
+    from tests.core.formats.test_qr_seal import SoftKey
+    from verification.seals import SealLists, judge_seal
+
+    day, key, kid = dt.timedelta(days=1), SoftKey(), b"kid4"
+    claims = dataclasses.replace(
+        qr_seal.decode(cose.parse(qr_seal.parse_url(papers.valid.qr, HOST)).payload), status_index=1
+    )
+    paper, at = claims.issued_at, claims.issued_at + 5 * day
+    entry = key_list.KeyEntry(kid, key.spki, "H1", "Xã", paper - day, paper + 9 * day)
+    keys = key_list.KeyList(1, paper, at + day, {}, (entry,))
+
+    async def judged():
+        seal = qr_seal.url(HOST, await qr_seal.seal(claims, key, kid))
+        cases = []
+        for status in Status:
+            for issued in (paper - day, paper, paper + day):
+                for until in (at - day, at + day):
+                    marks = StatusList("H1", claims.year, 3, issued, until, bytes([status << 2]))
+                    data = await status_list.write(marks, key, kid)
+                    lists = SealLists(keys, {("H1", claims.year): data})
+                    said = judge_seal(seal, host=HOST, lists=lists, at=at, copy=None, online=False)
+                    cases.append((base64.b64encode(data).decode(), said.state.value))
+        return seal.partition("#")[2], cases
+
+    with ThreadPoolExecutor(1) as thread:
+        seal, cases = thread.submit(lambda: asyncio.run(judged())).result()
+    page = phone()
+    page.goto(f"{door.url}/v")
+    found = page.evaluate(
+        """async ([script, keys, seal, lists, now, year]) => {
+          const { open, keyList, checkSignature, statusList, byList } = await import(script);
+          const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)), known = keyList(bytes(keys)), out = [];
+          const check = await checkSignature(open(seal), known, now);
+          for (const each of lists) out.push(byList(check, await statusList(bytes(each), known, 'H1', year), now).state);
+          return out;
+        }""",
+        [script(page, door), base64.b64encode(key_list.write(keys)).decode(), seal, [c for c, _ in cases],
+         at.timestamp() * 1000, claims.year],
+    )  # fmt: skip
+    assert found == [s for _, s in cases]
+    assert {"valid", "revoked", "invalid", "undetermined"} == set(found)
 
 
 def test_typed_codes_read_the_same_in_the_browser(phone, door):

@@ -124,6 +124,9 @@ async function checkSeal(fragment) {
   return show(drawn(check, keys, statuses, answer, verdict, now));
 }
 
+/** A seal has room for `most` bytes: what fills them may go on, on the paper. */
+const uncut = (text, most) => new TextEncoder().encode(text || '').length > most - 3 ? `${text}…` : text;
+
 /** The parts of the page that say it, and their values. */
 function drawn(check, keys, statuses, answer, { state, why }, now) {
   const said = check.claims, known = answer && answer.facts, recall = answer && answer.recall;
@@ -144,12 +147,14 @@ function drawn(check, keys, statuses, answer, { state, why }, now) {
   parts.push('facts', ...(state === 'revoked' ? ['concerns'] : ['compare', 'caution']));
   if (said.original) parts.push('fact.original');
   if (known && known.agency_successor) parts.push('fact.successor');
-  Object.assign(slots, {
-    agency: known ? known.agency : check.key.name, agency_successor: known && known.agency_successor,
-    number: known ? known.number_text : said.number, book: known ? known.book_text : `${String(said.volume).padStart(2, '0')}/${said.year}`,
-    date: dateText(said.issued), kind: known ? known.kind : keys.types[said.kind] || said.kind, original: said.original,
-    pages: said.pages, initials: said.initials, code: seals.typedCode(said.id),
-  });
+  Object.assign(slots, known ? {
+    agency: known.agency, agency_successor: known.agency_successor, number: known.number_text, book: known.book_text,
+    kind: known.kind, original: known.original_text,
+  } : {
+    agency: check.key.name, number: `${said.number}/…`, book: `${String(said.volume).padStart(2, '0')}/${said.year}-…`,
+    kind: keys.types[said.kind] || uncut(said.kind, 24), original: uncut(said.original, 16),
+  }, { date: dateText(said.issued), pages: said.pages, initials: said.initials, code: seals.typedCode(said.id) });
+  if (/…/.test(`${slots.number}${slots.kind}${slots.original}`)) parts.push('fact.partial');
   return { state, parts, slots };
 }
 

@@ -4,10 +4,12 @@ import asyncio
 import io
 import re
 import subprocess
+from dataclasses import replace
 
 import pytest
 import segno
 
+from core.db import Prepared
 from core.formats import key_list, status_list
 from core.limits import LIMITS
 from signer.copies.publication import publication_table
@@ -126,9 +128,13 @@ async def test_every_code_that_is_no_released_copys_gets_the_same_answer(web, pa
 
 async def test_unknown_and_malformed_codes_ask_the_database_as_known_ones_do(web, papers, monkeypatch):
     asked = []
-    db = web.parts.service.db
-    real = db.read
-    monkeypatch.setattr(db, "read", lambda: asked.append(1) or real())
+    real = Prepared.first
+
+    async def counted(self, **values):
+        asked.append(values)
+        return await real(self, **values)
+
+    monkeypatch.setattr(Prepared, "first", counted)
     for code in (papers.valid.code, papers.draft.code, "0000-0000-0000-0000", "not a code", None):
         asked.clear()
         await web.post("/v/status", json={"code": code})
@@ -143,6 +149,16 @@ async def test_programs_get_the_facts_as_json_and_nothing_that_names_a_person(we
     recalled = (await web.post("/v/status", json={"code": papers.superseded.code})).json()
     assert recalled["recall"]["successor"] == "4/ĐT"
     assert "Phạm" not in str(status) + str(recalled)
+
+
+def test_no_more_of_the_originals_number_is_told_than_the_seal_has():
+    from api.web.lookup import _original
+    from tests.core.formats.test_qr_seal import CLAIMS
+
+    told = replace(CLAIMS, original_number="123456789012")
+    assert _original(told, "123456789012") == "123456789012"
+    assert _original(told, "1234567890123456 Số dài") == "123456789012…"
+    assert _original(replace(CLAIMS, original_number=None), " ") == ""
 
 
 async def test_a_recall_is_told_at_once(tmp_path):
@@ -172,6 +188,18 @@ async def test_the_access_code_opens_small_pictures_and_a_wrong_one_opens_nothin
     html = await typed(web, papers.valid.code, access=papers.merged.access)  # a paper without such a code
     assert "data:image" not in html
     assert typed_text(await typed(web, papers.draft.code, access="x")) == typed_text(await typed(web, "x", access="x"))
+
+
+async def test_pictures_that_cannot_be_drawn_take_nothing_from_the_answer(web, papers, monkeypatch):
+    from core.errors import Unavailable
+
+    async def away(*_):
+        raise Unavailable("store.unreachable")
+
+    monkeypatch.setattr(type(web.parts.service.documents), "get", away)
+    html = await typed(web, papers.merged.code, access=papers.merged.access)
+    assert state_of(html) == "valid"
+    assert "Chưa mở được ảnh" in words(html)
 
 
 def typed_text(html: str) -> str:
@@ -265,8 +293,6 @@ async def test_a_file_that_cannot_be_taken_is_answered_in_words(web, monkeypatch
 
 
 async def test_what_a_file_says_stays_text(web, papers, monkeypatch):
-    from dataclasses import replace
-
     real = type(web.parts.checker).check
 
     async def check(self, data):
