@@ -4,7 +4,7 @@ UV := .boot/bin/uv
 VENV := .venv
 RUN := $(VENV)/bin/python -P -m
 
-.PHONY: demo test check bench lock messages clean
+.PHONY: demo test check bench screens lock messages clean
 
 demo: $(VENV)/.ready
 	@$(VENV)/bin/dauso demo --home .demo
@@ -23,6 +23,10 @@ bench: $(VENV)/.ready
 	@PYTHONPATH=. $(RUN) bench.bench_sign
 	@PYTHONPATH=. $(RUN) bench.bench_large
 	@PYTHONPATH=. $(RUN) bench.bench_copy 2>/dev/null
+	@PYTHONPATH=. $(RUN) bench.bench_doors 2>/dev/null
+
+screens: $(VENV)/.ready
+	@PYTHONPATH=. $(RUN) tests.browser.screenshots docs/screens
 
 $(UV):
 	@echo "· preparing uv"

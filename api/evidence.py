@@ -14,10 +14,11 @@ from core.directory.model import Agency
 from core.errors import Broken
 from core.limits import LIMITS
 from core.sandbox import Sandbox
+from core.values import Realm
 from signer.credentials import Credential, OpenKey
 from signer.enrolment import issuer_of
 from verification.policy import Policy, TrustAnchor
-from verification.report import Indication
+from verification.report import Indication, Report
 from verification.verify import verify
 
 __all__ = ["EmbeddedEvidence"]
@@ -25,7 +26,7 @@ __all__ = ["EmbeddedEvidence"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddedEvidence:
-    """Satisfies ``signer.copies.desk.SelfCheck``."""
+    """Satisfies ``signer.copies.desk.SelfCheck`` and ``signer.reports.desk.SheetCheck``."""
 
     db: Database
     clock: Clock
@@ -93,9 +94,18 @@ class EmbeddedEvidence:
         A small file is judged in this process: it is what intake wrote and this process then parsed, with the same
         pure-Python reader, to compose and sign it. A large one would hold the loop up, so it goes to the sandbox.
         """
+        await self._require(document, agency.realm, {"verify.register_not_checked", "verify.recall_not_checked", "verify.offline"})
+
+    async def require_sheet(self, document: bytes, realm: Realm) -> None:
+        """A verification sheet: sound, and seen as one. Raises ``copy.self_check``."""
+        report = await self._require(document, realm, {"verify.is_report"})
+        if [s.role for s in report.signatures] != ["report"]:
+            raise Broken("copy.self_check", detail="role")
+
+    async def _require(self, document: bytes, realm: Realm, expected: set[str]) -> Report:
         assert self.root.certificate is not None
         policy = Policy(
-            anchors=(TrustAnchor(certificate=self.root.certificate, realm=agency.realm), *self.stampers),
+            anchors=(TrustAnchor(certificate=self.root.certificate, realm=realm), *self.stampers),
             at=self.clock.now(),
         )
         here = len(document) <= LIMITS["copies.check_here_bytes"]
@@ -106,10 +116,10 @@ class EmbeddedEvidence:
             for s in report.signatures
             if s.indication is not Indication.TOTAL_PASSED
         ]
-        expected = {"verify.register_not_checked", "verify.recall_not_checked", "verify.offline"}
         bad += [f.code for f in report.findings if f.severity == "error" and f.code not in expected]
         if bad or not report.signatures:
             raise Broken("copy.self_check", detail=", ".join(map(str, bad)) or "no signature")
+        return report
 
 
 def _name(credential: Credential) -> str:

@@ -15,7 +15,10 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKey
 from core.errors import BadInput
 from core.values import SignatureAlgorithm
 
-__all__ = ["Certificate", "verify_signature"]
+__all__ = ["REPORT_POLICY", "Certificate", "signs_reports", "verify_signature"]
+
+REPORT_POLICY = "1.3.6.1.4.1.99999.1.4"
+"""Certificate policy of keys that sign verification sheets and nothing else: what they sign is never a copy or a seal."""
 
 _HASHES: dict[str, type[hashes.SHA256] | type[hashes.SHA384] | type[hashes.SHA512]] = {
     "sha256": hashes.SHA256,
@@ -39,6 +42,15 @@ def verify_signature(
         key.verify(signature, data)
     else:
         raise InvalidSignature("the key does not fit the algorithm")
+
+
+def signs_reports(certificate: x509.Certificate) -> bool:
+    """The certificate is for verification sheets alone."""
+    try:
+        policies = certificate.extensions.get_extension_for_class(x509.CertificatePolicies).value
+    except x509.ExtensionNotFound:
+        return False
+    return any(policy.policy_identifier.dotted_string == REPORT_POLICY for policy in policies)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,9 @@ LIMITS: Final[dict[str, int]] = {
     "budget.ocsp": 200_000,
     "budget.list": 20_000,
     "budget.ca": 20_000,
+    "budget.report": 10_000,  # each takes a time-stamp too: far below budget.tsa, which copies need
+    "report.at_once": 2,  # files up to verify.bytes that the signer holds in memory at a time
+    "report.seconds": 240,  # how long the web process waits for a sheet: its turn and two sandboxed looks at a large file
     "budget.lease": 50,
     # the doors over HTTP
     "web.body_bytes": 1024 * 1024,  # a request's body where the route does not say otherwise

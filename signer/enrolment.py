@@ -16,7 +16,7 @@ from core.clock import VIETNAM, Clock
 from core.db import Database
 from core.directory.model import Agency, Person, Role
 from core.directory.records import Directory
-from core.errors import Conflict
+from core.errors import Conflict, NotFound
 from core.ids import new_id
 from core.signing import SigningKey
 from core.values import Realm, Regime, SignatureAlgorithm
@@ -29,7 +29,7 @@ from signer.keystores.model import KeyPurpose, KeyStore, StoredKey
 
 __all__ = ["SERVICE", "Enrolment", "issuer_of"]
 
-SERVICE = ("root", "issuing", "tsa", "ocsp", "lists")
+SERVICE = ("root", "issuing", "tsa", "ocsp", "lists", "report")
 P256 = SignatureAlgorithm.ECDSA_P256_SHA256
 _PURPOSE = {
     "root": KeyPurpose.CA,
@@ -37,10 +37,12 @@ _PURPOSE = {
     "tsa": KeyPurpose.TSA,
     "ocsp": KeyPurpose.OCSP,
     "lists": KeyPurpose.LIST,
+    "report": KeyPurpose.REPORT,
 }
 _NAMES = {
     "root": "Chứng thư gốc nhúng", "issuing": "Cơ quan cấp chứng thư nhúng", "tsa": "Dấu thời gian nhúng",
     "ocsp": "Trả lời trạng thái chứng thư", "lists": "Danh mục khóa dấu QR",
+    "report": "Phiếu kết quả kiểm tra",
 }  # fmt: skip
 
 
@@ -68,22 +70,29 @@ class Enrolment:
     """(person id, dump): where the training hand finds its software passkeys."""
 
     async def service_keys(self) -> Credential:
-        """Root, issuing, TSA, OCSP, lists, log: once a realm; returns the root. Raises ``home.exists``."""
+        """Root, issuing, TSA, OCSP, lists, reports, log: once a realm; returns the root. Raises ``home.exists``."""
         async with self.db.read() as uow:
             if await self.credentials.all(uow, KeyPurpose.CA):
                 raise Conflict("home.exists")
         made: dict[str, Credential] = {}
         for owner in SERVICE:
             issuer = {"root": None, "issuing": made.get("root")}.get(owner, made.get("issuing"))
-            made[owner] = await self._certified(
-                owner,
-                _PURPOSE[owner],
-                owner,
-                Subject(common_name=_NAMES[owner], organisation=self.organisation),
-                issuer,
-            )
+            made[owner] = await self._service_key(owner, issuer)
         await self._raw("log", KeyPurpose.LOG, SignatureAlgorithm.ED25519)
         return made["root"]
+
+    async def report_key(self) -> Credential:
+        """The key of verification sheets; a home made before there were sheets gets it when it is first asked for."""
+        async with self.db.read() as uow:
+            try:
+                return await self.credentials.of(uow, "report", KeyPurpose.REPORT)
+            except NotFound:
+                issuing = await self.credentials.of(uow, "issuing", KeyPurpose.CA)
+        return await self._service_key("report", issuing)
+
+    async def _service_key(self, owner: str, issuer: Credential | None) -> Credential:
+        subject = Subject(common_name=_NAMES[owner], organisation=self.organisation)
+        return await self._certified(owner, _PURPOSE[owner], owner, subject, issuer)
 
     async def _raw(self, owner: str, purpose: KeyPurpose, algorithm: SignatureAlgorithm) -> Credential:
         ref = await self.store.create(f"{purpose}-{new_id(self.clock)}", purpose, algorithm)

@@ -63,6 +63,8 @@ copy_table = sa.Table(
     sa.Column("recalled_by", sa.String(26), sa.ForeignKey("person.id")),
     sa.Column("recall_from", UtcDateTime),
     sa.Index("ix_certified_copy_recalled", "agency_id", "recalled_at"),
+    sa.Index("ix_certified_copy_released", "released"),
+    sa.Index("ix_certified_copy_content", "content"),
     sa.Index("ix_certified_copy_state", "agency_id", "state"),
     sa.UniqueConstraint("agency_id", "status_year", "status_index"),
     sa.CheckConstraint("recalled_at is null or state = 'released'", name="recalled"),

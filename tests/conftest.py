@@ -91,7 +91,10 @@ def postgres_url(postgres) -> str:
 
 @pytest.fixture
 async def db(database_url: str):
-    """A database of each kind with all tables."""
+    """A database of each kind with all tables, whatever a test has imported."""
+    import api.serving
+
+    assert api.serving
     async with Database(database_url) as database:
         await database.create_all()
         yield database

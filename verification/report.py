@@ -87,7 +87,7 @@ class SignatureReport:
     intact: bool
     trusted: bool
     role: str
-    """certifier, seal or other."""
+    """certifier, seal, report (a verification sheet) or other."""
     issuing_ca: str
     managing_unit: str
     signing_time: str | None

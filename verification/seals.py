@@ -145,6 +145,8 @@ def _with_list(check: SealCheck, claims: SealClaims, lists: SealLists, at: dt.da
         case Status.RECALLED | Status.SUPERSEDED:
             return Seal(SealState.REVOKED, claims, (Finding("verify.seal_recalled", "error", dated),))
         case Status.NOT_ISSUED if claims.issued_at <= statuses.issued_at:
-            return Seal(SealState.INVALID, claims, (Finding("verify.not_released", "error", {"number": claims.number}),))
+            return Seal(
+                SealState.INVALID, claims, (Finding("verify.not_released", "error", {"number": claims.number}),)
+            )
     # an old list, or one that was made before the paper and cannot tell of it
     return Seal(SealState.UNDETERMINED, claims, (Finding("verify.seal_status_old", "error", dated),))

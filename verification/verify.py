@@ -52,6 +52,9 @@ async def verify(
     # 6 ----------------------------------------------------------------------------------------------- register
     digest = hashlib.sha256(document).digest()
     ours = any(s.role in {"certifier", "seal"} for s in facts.signatures)
+    if any(s.role == "report" for s in facts.signatures):
+        # anybody may have a sheet made, of a forged copy too: right as its signature may be, it makes nothing genuine
+        findings.append(Finding("verify.is_report", "error"))
     copy: CopyFacts | None = None
     if register is None:
         if ours:

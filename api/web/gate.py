@@ -15,6 +15,7 @@ from typing import Any, Final
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.web.metrics import Metrics
@@ -114,7 +115,12 @@ class Gate:
         except ServiceError as error:
             self._metrics.refused.labels(error.code).inc()
             if passing.status == 0:
-                await (await on_error(Request(scope), error))(scope, receive, dressed)
+                answer = await on_error(Request(scope), error)
+                if _is_page(scope):
+                    answer = PlainTextResponse(
+                        f"{error.say('vi')}\n\n{error.say('en')}\n", answer.status_code, _kept(answer)
+                    )
+                await answer(scope, receive, dressed)
         except Exception as error:  # noqa: BLE001 - what nobody foresaw says nothing about itself to the outside
             logger().error("request.broken", id=passing.reference, error=type(error).__name__)
             if passing.status == 0:
@@ -192,6 +198,16 @@ class Gate:
         method = passing.scope["method"] if passing.scope["method"] in _METHODS else "other"
         self._metrics.answered(method, name, status, seconds)
         logger().info("request", id=passing.reference, kind=f"{method} {name}", state=status, ms=round(seconds * 1000))
+
+
+def _is_page(scope: Scope) -> bool:
+    """A person is looking at this in a browser, and no script reads it."""
+    accept = next((v for k, v in scope["headers"] if k == b"accept"), b"")
+    return bool(scope["path"].startswith("/v") and b"text/html" in accept)
+
+
+def _kept(answer: Response) -> dict[str, str]:
+    return {k: v for k, v in answer.headers.items() if k in {"retry-after", "cache-control", "content-language"}}
 
 
 def _route(scope: Scope) -> str:

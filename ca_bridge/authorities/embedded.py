@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from asn1crypto import x509 as asn1
 
-from core.certificates import Certificate
+from core.certificates import REPORT_POLICY, Certificate
 from core.clock import Clock
 from core.errors import BadInput
 from core.formats import der
@@ -35,18 +35,20 @@ OCSP_NONCE = "1.3.6.1.5.5.7.48.1.2"
 _KEY_USAGE = {
     "root": (b"\x06", 1), "issuing": (b"\x06", 1), "official": (b"\xc0", 6), "seal": (b"\xc0", 6),
     "tsa": (b"\xc0", 6), "ocsp": (b"\x80", 7), "lists": (b"\xc0", 6),
+    "report": (b"\xc0", 6),
 }  # fmt: skip
 _EKU = {
     "tsa": "1.3.6.1.5.5.7.3.8",
     "ocsp": "1.3.6.1.5.5.7.3.9",
     "official": "1.3.6.1.5.5.7.3.36",
     "seal": "1.3.6.1.5.5.7.3.36",
+    "report": "1.3.6.1.5.5.7.3.36",
 }
 _MOST_NAME = 64
 """ub-common-name and ub-organization-name (RFC 5280, appendix A)."""
-_YEARS = {"root": 20, "issuing": 10, "official": 2, "seal": 3, "tsa": 5, "ocsp": 1, "lists": 3}
+_YEARS = {"root": 20, "issuing": 10, "official": 2, "seal": 3, "tsa": 5, "ocsp": 1, "lists": 3, "report": 3}
 Profile = str
-"""``root``, ``issuing``, ``official``, ``seal``, ``tsa``, ``ocsp`` or ``lists`` (public lists)."""
+"""``root``, ``issuing``, ``official``, ``seal``, ``tsa``, ``ocsp``, ``lists`` (public lists) or ``report`` (verification sheets)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,10 +124,11 @@ def _extension(oid: str, value: bytes, critical: bool = False) -> bytes:
 
 def _extensions(profile: Profile, spki: bytes, issuer: Issuer | None, base_url: str) -> bytes:
     usage, unused = _KEY_USAGE[profile]
+    policies = (POLICY, REPORT_POLICY) if profile == "report" else (POLICY,)
     parts = [
         _extension("2.5.29.15", der.bit_string(usage, unused), critical=True),
         _extension("2.5.29.14", der.octet_string(_key_id(spki))),
-        _extension("2.5.29.32", der.sequence(der.sequence(der.oid(POLICY)))),
+        _extension("2.5.29.32", der.sequence(*(der.sequence(der.oid(o)) for o in policies))),
     ]
     if profile == "root":
         parts.append(_extension("2.5.29.19", der.sequence(der.boolean(True)), critical=True))
@@ -140,7 +143,7 @@ def _extensions(profile: Profile, spki: bytes, issuer: Issuer | None, base_url: 
         crl = der.implicit(6, f"{base_url}/pki/crl/{issuer.slug}.crl".encode())
         parts.append(_extension("2.5.29.31", der.sequence(der.sequence(der.context(0, der.context(0, crl))))))
         access = [("1.3.6.1.5.5.7.48.2", f"{base_url}/pki/certs/{issuer.slug}.cer")]
-        if profile in {"official", "seal", "tsa", "lists"}:
+        if profile in {"official", "seal", "tsa", "lists", "report"}:
             access.insert(0, ("1.3.6.1.5.5.7.48.1", f"{base_url}/pki/ocsp"))
         uris = (der.sequence(der.oid(o), der.implicit(6, u.encode())) for o, u in access)
         parts.append(_extension("1.3.6.1.5.5.7.1.1", der.sequence(*uris)))

@@ -246,7 +246,9 @@ def upgrade() -> None:
     with op.batch_alter_table("certified_copy", schema=None) as batch_op:
         batch_op.add_column(sa.Column("recalled_by", sa.String(length=26), nullable=True))
         batch_op.add_column(sa.Column("recall_from", sa.BigInteger(), nullable=True))
+        batch_op.create_index("ix_certified_copy_content", ["content"], unique=False)
         batch_op.create_index("ix_certified_copy_recalled", ["agency_id", "recalled_at"], unique=False)
+        batch_op.create_index("ix_certified_copy_released", ["released"], unique=False)
         batch_op.create_index("ix_certified_copy_state", ["agency_id", "state"], unique=False)
         batch_op.create_foreign_key(batch_op.f("fk_certified_copy_recalled_by"), "person", ["recalled_by"], ["id"])
 
@@ -272,7 +274,9 @@ def downgrade() -> None:
     with op.batch_alter_table("certified_copy", schema=None) as batch_op:
         batch_op.drop_constraint(batch_op.f("fk_certified_copy_recalled_by"), type_="foreignkey")
         batch_op.drop_index("ix_certified_copy_state")
+        batch_op.drop_index("ix_certified_copy_released")
         batch_op.drop_index("ix_certified_copy_recalled")
+        batch_op.drop_index("ix_certified_copy_content")
         batch_op.drop_column("recall_from")
         batch_op.drop_column("recalled_by")
 

@@ -1,6 +1,7 @@
 """From a copy's row to printed bytes: words, QR seal, composition, read-back, and the signature made ready."""
 
 import datetime as dt
+import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ class Printer:
             issued_at=at.replace(microsecond=0), id=copy.seal_id, content_sha256=bytes.fromhex(copy.content),
             number=entry.number, year=entry.year, volume=book.volume, kind=_cut(str(copy.facts["kind"]), 24),
             pages=int(copy.facts["pages"]), initials=_initials(str(entry.columns.get("requester", ""))),
-            status_index=copy.status_index, original_number=_cut(str(copy.facts["original_number"]), 16) or None,
+            status_index=copy.status_index, original_number=_number_for_code(str(copy.facts["original_number"])),
         )  # fmt: skip
         kid = Digest.of(qr_key.key.spki).value[:4]
         url = qr_seal.url(self.host, await qr_seal.seal(claims, self.open_key(qr_key, copy.id), kid))
@@ -125,6 +126,13 @@ def _initials(name: str) -> str:
     """``Nguyễn Thị Ánh`` → ``N.T.A``: initials only, never a name in a QR code."""
     parts = [unicodedata.normalize("NFD", p)[0].upper() for p in name.split() if p[:1].isalpha()]
     return ".".join(p if p != "Đ" else "D" for p in parts[:6]) or "-"
+
+
+def _number_for_code(original: str) -> str | None:
+    """What the code says of the original's number; a person's own number (CCCD, CMND) stays on the paper only."""
+    if re.fullmatch(r"[\s.]*(?:\d[\s.]*){9}(?:(?:\d[\s.]*){3})?", original):
+        return None
+    return _cut(original, 16) or None
 
 
 def _cut(text: str, most: int) -> str:

@@ -72,6 +72,10 @@ class Typeface:
         except KeyError as error:
             raise BadInput("compose.glyph_missing", letters=str(error.args[0])) from error
 
+    def has(self, letter: str) -> bool:
+        """The letter can be printed."""
+        return letter in self._glyphs
+
     def require(self, text: str) -> None:
         """Every letter can be printed. Raises ``compose.glyph_missing``."""
         self._ids(text)

@@ -28,6 +28,7 @@ class KeyPurpose(StrEnum):
     TSA = "tsa"
     OCSP = "ocsp"
     CA = "ca"
+    REPORT = "report"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

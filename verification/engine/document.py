@@ -12,6 +12,7 @@ from pyhanko.pdf_utils.reader import PdfFileReader
 from pyhanko.sign.validation.pdf_embedded import EmbeddedPdfSignature
 
 from core import pdf_hex  # noqa: F401  (puts its reader in place)
+from core.certificates import signs_reports
 from core.clock import timestamp_text
 from core.limits import LIMITS
 from verification.engine.changes import account_for_updates, changes_after, is_stamp, replaced_stream
@@ -216,7 +217,7 @@ def _judge_certificate(  # noqa: PLR0911 - one return a sub-indication
         fit = usage.digital_signature or usage.content_commitment
     except x509.ExtensionNotFound:
         fit = True
-    if not fit:
+    if not fit or (field in _ROLES and signs_reports(certificate)):
         work.find("verify.certificate_unfit", field=field)
         return SubIndication.CHAIN_CONSTRAINTS_FAILURE
     for subject, issuer in zip(path.certificates, path.certificates[1:], strict=False):
@@ -263,7 +264,7 @@ def _report(
         timestamp=None if proven is None else proven.isoformat(),
         intact=True,
         trusted=path is not None,
-        role=_ROLES.get(_field(signature), "other"),
+        role="report" if path is not None and signs_reports(certificate) else _ROLES.get(_field(signature), "other"),
         issuing_ca=_name(issuer),
         managing_unit=_name(issuer),
         signing_time=None if claimed is None else claimed.isoformat(),

@@ -62,7 +62,9 @@ async def test_an_old_key_works_through_the_overlap_and_not_after(clients, porta
     assert await code_of(clients.authenticate(bearer(old))) == "web.bad_credentials"
 
 
-@pytest.mark.parametrize("change", [lambda s: s[:-1], lambda s: s + "x", lambda s: s.replace("dauso_", "dauso_0"), lambda _: "dtok_x"])
+@pytest.mark.parametrize(
+    "change", [lambda s: s[:-1], lambda s: s + "x", lambda s: s.replace("dauso_", "dauso_0"), lambda _: "dtok_x"]
+)
 async def test_a_wrong_key_opens_nothing(clients, portal, change):
     assert await code_of(clients.authenticate(bearer(change(portal[1])))) == "web.bad_credentials"
 
@@ -74,12 +76,17 @@ async def test_an_ended_client_opens_nothing_also_not_with_a_token(clients, port
     await clients.end(made.id)
     for each in (token, secret):
         assert await code_of(clients.authenticate(bearer(each))) == "web.bad_credentials"
-    assert await code_of(clients.token(basic(made.id, secret), {"grant_type": "client_credentials"})) == "oauth.invalid_client"
+    assert (
+        await code_of(clients.token(basic(made.id, secret), {"grant_type": "client_credentials"}))
+        == "oauth.invalid_client"
+    )
 
 
 async def test_a_token_lasts_ten_minutes_and_holds_what_was_asked(clients, portal, clock):
     made, secret = portal
-    answer = await clients.token("", {"grant_type": "client_credentials", "client_id": made.id, "client_secret": secret, "scope": "verify"})
+    answer = await clients.token(
+        "", {"grant_type": "client_credentials", "client_id": made.id, "client_secret": secret, "scope": "verify"}
+    )
     assert (answer["token_type"], answer["expires_in"], answer["scope"]) == ("Bearer", 600, "verify")
     assert (await clients.authenticate(bearer(answer["access_token"]))).scopes == {Scope.VERIFY}
     clock.move(seconds=601)
@@ -107,7 +114,10 @@ async def test_a_wrong_client_secret_is_an_invalid_client(clients, portal, heade
 
 async def test_a_secret_of_one_client_does_not_speak_for_another(clients, portal):
     other = await clients.add("Khác", ["a2"], [Scope.VERIFY])
-    assert await code_of(clients.token(basic(other.id, portal[1]), {"grant_type": "client_credentials"})) == "oauth.invalid_client"
+    assert (
+        await code_of(clients.token(basic(other.id, portal[1]), {"grant_type": "client_credentials"}))
+        == "oauth.invalid_client"
+    )
 
 
 # ---------------------------------------------------------------------------------------------------- private_key_jwt

@@ -102,7 +102,11 @@ async def test_a_key_that_is_none_is_refused(open_house, key):
 
 async def test_nobody_keeps_answers_without_credentials(open_house):
     parts, client, _ = open_house
-    answer = await client.post("/api/v1/copies", json={}, headers={"idempotency-key": "k2", "authorization": "Bearer no"})
+    answer = await client.post(
+        "/api/v1/copies", json={}, headers={"idempotency-key": "k2", "authorization": "Bearer no"}
+    )
     assert answer.status_code == 401
     async with parts.service.db.read() as uow:
-        assert (await uow.execute(sa.select(answer_table).where(answer_table.c.client_id == client.client_id))).all() == []
+        assert (
+            await uow.execute(sa.select(answer_table).where(answer_table.c.client_id == client.client_id))
+        ).all() == []

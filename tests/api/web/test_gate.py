@@ -29,10 +29,14 @@ async def broken(scope, receive, send):
 
 
 def gate(clock, app=echo, *, secure=True):
-    return Gate(app, hosts=frozenset({"dauso.example"}), secure=secure, pace=Pace(clock), metrics=Metrics(), clock=clock)
+    return Gate(
+        app, hosts=frozenset({"dauso.example"}), secure=secure, pace=Pace(clock), metrics=Metrics(), clock=clock
+    )
 
 
-async def ask(door, *, method="GET", path="/v", headers=(), body=(b"",), host=b"dauso.example", query=b"", address="192.0.2.1"):
+async def ask(
+    door, *, method="GET", path="/v", headers=(), body=(b"",), host=b"dauso.example", query=b"", address="192.0.2.1"
+):
     named = [] if host is None else [(b"host", host)]
     scope = {
         "type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": query,
@@ -76,7 +80,9 @@ async def test_every_answer_carries_the_same_protection(clock):
     assert "strict-transport-security" not in headers
 
 
-@pytest.mark.parametrize("host", [b"evil.example", b"dauso.example.evil.example", b"", None, b"dauso.example@evil", b"[::1]"])
+@pytest.mark.parametrize(
+    "host", [b"evil.example", b"dauso.example.evil.example", b"", None, b"dauso.example@evil", b"[::1]"]
+)
 async def test_only_its_own_names_are_answered(clock, host):
     assert await code(gate(clock), host=host) == (421, "web.wrong_host")
 
@@ -89,7 +95,10 @@ async def test_a_port_beside_the_name_does_not_matter_and_two_names_do(clock):
 async def test_what_is_too_big_is_not_taken(clock):
     door = gate(clock)
     most = LIMITS["web.body_bytes"]
-    assert await code(door, method="POST", headers=[(b"content-length", str(most + 1).encode())]) == (413, "web.too_large")
+    assert await code(door, method="POST", headers=[(b"content-length", str(most + 1).encode())]) == (
+        413,
+        "web.too_large",
+    )
     assert await code(door, method="POST", body=[b"x" * most, b"y"]) == (413, "web.too_large")
     assert (await ask(door, query=b"q" * 5000))[0] == 414
     assert await code(door, headers=[(b"x-a", b"y" * 20_000)]) == (431, "web.headers_too_large")
@@ -158,7 +167,9 @@ async def test_what_nobody_foresaw_says_nothing_about_itself(clock, capsys):
 
 async def test_neither_codes_nor_paths_are_written_down(clock):
     with structlog.testing.capture_logs() as lines:
-        await ask(gate(clock), path="/v/MS41-C45C-W3FM-GRB9", query=b"code=MS41", headers=[(b"x-request-id", b"abcdefgh")])
+        await ask(
+            gate(clock), path="/v/MS41-C45C-W3FM-GRB9", query=b"code=MS41", headers=[(b"x-request-id", b"abcdefgh")]
+        )
     assert lines
     assert "MS41" not in str(lines)
     assert lines[-1]["id"] == "abcdefgh"
@@ -176,3 +187,12 @@ async def test_pace_names_the_seconds_to_wait(clock, monkeypatch):
     with pytest.raises(Refused) as caught:
         pace.client("a")
     assert 1 <= caught.value.evidence["retry_after"] <= 60
+
+
+async def test_a_person_in_a_browser_is_refused_in_plain_words(clock, monkeypatch):
+    monkeypatch.setitem(LIMITS, "rate.check_minute", 0)
+    how = {"method": "POST", "path": "/v/code", "headers": [(b"accept", b"text/html,*/*")]}
+    status, headers, body = await ask(gate(clock), **how)
+    assert (status, headers["content-type"]) == (429, "text/plain; charset=utf-8")
+    assert "Quá nhiều yêu cầu" in body.decode()
+    assert headers["retry-after"]
