@@ -11,7 +11,9 @@ from api import bootstrap, serving
 from api.answering import handlers
 from api.roles import WEB_WRITES, ProcessRole
 from core.db import Database, grants, metadata
-from core.errors import Broken, ServiceError
+from core.errors import Broken, Refused, ServiceError
+from core.values import Realm
+from tests.api.portal.conftest import paper
 from tests.flows import house, town
 
 _PROBE = """
@@ -111,7 +113,7 @@ async def test_the_web_role_holds_no_signing_part_and_the_inner_door_signs_nothi
                 getattr(service, name)
     async with house.signer_here(made) as signer:
         asked = set(handlers(signer))
-        assert asked <= {"wake", "rest", "void", "recall", "ocsp", "crl", "timestamp"}
+        assert asked <= {"wake", "rest", "void", "recall", "report", "ocsp", "crl", "timestamp"}
         door = serving.SignerDoor(made.socket)
         for what in ("sign", "seal", "approve", "key", ""):
             with pytest.raises(ServiceError):
@@ -123,3 +125,29 @@ async def test_the_web_role_holds_no_signing_part_and_the_inner_door_signs_nothi
     door = serving.SignerDoor(made.socket)
     assert not await door.wake()
     await door.close()
+
+
+async def test_the_web_works_with_its_narrow_user_and_in_production_with_no_other(tmp_path, postgres_url):
+    wide = await town.build(tmp_path, postgres_url, realm=Realm.PRODUCTION)
+    _, key = await house.add_client(wide, "H1")
+    with pytest.raises(Refused, match=r"home\.web_rights"):
+        async with serving.open_web(wide):
+            pass
+    async with Database(postgres_url) as db, db.write() as uow:
+        await uow.exec_driver_sql("CREATE USER web_prod")
+        for statement in grants("web_prod", WEB_WRITES):
+            await uow.exec_driver_sql(statement)
+    narrow = town.settings(tmp_path, postgres_url.replace("postgres@", "web_prod@"))
+    async with house.signer_here(wide), house.web_here(narrow) as (_, client):
+        client.headers["authorization"] = f"Bearer {key}"
+        people = (await client.get("/api/v1/agencies/H1/people")).json()["items"]
+        made = await client.post(
+            "/api/v1/copies?wait=20", data={"request": json.dumps(paper(people[0]["id"]))},
+            files=[("file", ("s.jpg", town.scan(), "image/jpeg"))], headers={"idempotency-key": "one"},
+        )  # fmt: skip
+        assert made.json()["state"] == "awaiting_certifier", made.text
+        assert (await client.post(f"/api/v1/copies/{made.json()['id']}/void", json={"reason": "thử"})).json()["state"] == "voided"
+        assert (await client.post("/api/v1/webhooks", json={"url": "https://portal.example/x"})).status_code == 201
+        assert (await client.get("/api/v1/events")).status_code == 200
+        assert (await client.get("/v")).status_code == 200
+        assert (await client.post("/v/status", json={"code": "x"})).status_code == 200
