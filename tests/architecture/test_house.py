@@ -7,6 +7,7 @@ from pathlib import Path
 
 from babel.messages import mofile, pofile
 
+from audit.outbox import EventType
 from core import limits
 from core.messages import LANGUAGES, codes
 from core.settings import Settings
@@ -75,6 +76,11 @@ def test_the_limits_table_is_the_code():
 def test_the_errors_table_is_the_code():
     rows = re.findall(r"^\| `([a-z_.0-9]+)` \|", (ROOT / "docs/reference/errors.md").read_text(), re.MULTILINE)
     assert sorted(rows) == sorted(codes())
+
+
+def test_the_events_table_is_the_code():
+    rows = re.findall(r"^\| `([a-z_.]+)` \|", (ROOT / "docs/reference/events.md").read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted(EventType)
 
 
 def test_every_ceremony_has_a_page():
