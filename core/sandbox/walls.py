@@ -54,6 +54,7 @@ def _landlock_version() -> int:
 def put_up(folder: str, limits: dict[str, int]) -> None:
     """Called in the child, once; there is no way back."""
     os.setsid()
+    os.nice(5)  # people who ask wait less than papers that are parsed
     signal.setitimer(signal.ITIMER_REAL, limits["wall"])  # SIGALRM's default ends the process
     program = _program()
     for what, value in (
