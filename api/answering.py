@@ -1,13 +1,16 @@
 """What the signer answers at its inner door: the table of questions that the web process may ask."""
 
+import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from api.bootstrap import Service
+from api.checking import Checker
 from api.inner import Handler
 from api.pki import pki_handlers
 from core.limits import LIMITS
+from signer.reports.sheet import CheckedFile
 
 __all__ = ["handlers"]
 
@@ -33,4 +36,14 @@ def handlers(service: Service) -> dict[str, Handler]:
         copy = await service.recalls.recall(**words)
         return json.dumps({"recalled_at": copy.recalled_at}, default=str).encode()
 
-    return {"wake": wake, "rest": rest, "void": void, "recall": recall, **pki_handlers(service)}
+    checker = Checker.of(service)
+
+    async def report(words: Mapping[str, Any], body: bytes) -> bytes:
+        """Checked here, from the bytes: what the web process thinks of a file is never signed."""
+        found = await checker.check(body)
+        file = await asyncio.to_thread(CheckedFile.of, str(words["name"]), body)
+        return await service.parts().sheets.issue(found, file)
+
+    return {
+        "wake": wake, "rest": rest, "void": void, "recall": recall, "report": report, **pki_handlers(service),
+    }  # fmt: skip

@@ -94,7 +94,9 @@ class EmbeddedEvidence:
         A small file is judged in this process: it is what intake wrote and this process then parsed, with the same
         pure-Python reader, to compose and sign it. A large one would hold the loop up, so it goes to the sandbox.
         """
-        await self._require(document, agency.realm, {"verify.register_not_checked", "verify.recall_not_checked", "verify.offline"})
+        await self._require(
+            document, agency.realm, {"verify.register_not_checked", "verify.recall_not_checked", "verify.offline"}
+        )
 
     async def require_sheet(self, document: bytes, realm: Realm) -> None:
         """A verification sheet: sound, and seen as one. Raises ``copy.self_check``."""

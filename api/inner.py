@@ -1,11 +1,11 @@
 """The inner door: how the web process asks the signer, over a Unix socket that only this account may open.
 
-A question has a name, a few words and at most a small body; what needs a person's approval is never asked here. Errors
-come back as themselves. ``wake`` says "look at the tables now", so nobody waits for a polling interval.
+A question has a name, a few words (JSON in a header) and a raw body, small unless its name is in ``_MOST``; what needs a
+person's approval is never asked here. Errors come back as themselves. ``wake`` says "look at the tables now", so nobody waits for a polling interval.
 """
 
 import asyncio
-import base64
+import contextlib
 import json
 import os
 import time
@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from core import errors
-from core.errors import Broken, ServiceError, Unavailable
+from core.errors import BadInput, Broken, ServiceError, Unavailable
 from core.limits import LIMITS
 from core.logs import logger
 
@@ -29,7 +29,12 @@ __all__ = ["Handler", "SignerDoor", "inner_app", "make_run_folder", "make_socket
 Handler = Callable[[Mapping[str, Any], bytes], Awaitable[bytes]]
 """``(words, body)`` → the answer's bytes."""
 
-_MOST = 256 * 1024
+_SMALL = 256 * 1024
+_MOST = {"report": LIMITS["verify.bytes"]}
+"""Largest body in bytes where it is not ``_SMALL``. So large a one waits for its turn before it is read at all."""
+_SECONDS = {"report": LIMITS["report.seconds"]}
+"""How long an answer may take where it is not the door's own time."""
+_WORDS = "dauso-words"
 _CLASSES = {name: getattr(errors, name) for name in errors.__all__}
 
 
@@ -38,13 +43,15 @@ class SignerDoor:
 
     def __init__(self, socket: Path, seconds: float = LIMITS["web.wait_seconds"] + 5.0) -> None:
         transport = httpx2.AsyncHTTPTransport(uds=str(socket))
-        self._client = httpx2.AsyncClient(transport=transport, base_url="http://signer", timeout=seconds)
+        self._client = httpx2.AsyncClient(transport=transport, base_url="http://signer")
+        self._seconds = seconds
 
     async def ask(self, what: str, body: bytes = b"", **words: Any) -> bytes:
         """Raises ``signer.unreachable`` and whatever the signer says."""
-        question = {"words": words, "body": base64.b64encode(body).decode()}
+        asked = {_WORDS: json.dumps(words)}  # ASCII, without line ends: what a header may hold
+        seconds = _SECONDS.get(what, self._seconds)
         try:
-            answer = await self._client.post(f"/{what}", json=question)
+            answer = await self._client.post(f"/{what}", content=body, headers=asked, timeout=seconds)
         except (httpx2.HTTPError, OSError) as error:
             raise Unavailable("signer.unreachable") from error
         if answer.status_code == 200:
@@ -81,24 +88,34 @@ class SignerDoor:
 
 def inner_app(handlers: Mapping[str, Handler]) -> Starlette:
     """The signer's side: one route, the table of what may be asked."""
+    turns = {what: asyncio.Semaphore(LIMITS["report.at_once"]) for what in _MOST}
 
     async def answer(request: Request) -> Response:
-        handler = handlers.get(request.path_params["what"])
+        what = request.path_params["what"]
+        handler = handlers.get(what)
         if handler is None:
             return _error(Broken("signer.unknown_question"))
-        raw = await request.body()
-        if len(raw) > _MOST:
-            return _error(Broken("signer.unknown_question"))
         try:
-            question = json.loads(raw)
-            return Response(await handler(question["words"], base64.b64decode(question["body"])))
+            async with turns.get(what, contextlib.nullcontext()):
+                body = await _body(request, _MOST.get(what, _SMALL))
+                return Response(await handler(json.loads(request.headers[_WORDS]), body))
         except ServiceError as error:
             return _error(error)
         except Exception as error:  # noqa: BLE001 - a question must not end the signer
-            logger().error("inner.failed", error=type(error).__name__, kind=request.path_params["what"])
+            logger().error("inner.failed", error=type(error).__name__, kind=what)
             return _error(Broken("web.failed"))
 
     return Starlette(routes=[Route("/{what}", answer, methods=["POST"])])
+
+
+async def _body(request: Request, most: int) -> bytes:
+    """No more than ``most`` is ever held. Raises ``web.too_large``."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            raise BadInput("web.too_large", most=most)
+    return bytes(body)
 
 
 def _error(error: ServiceError) -> Response:

@@ -28,6 +28,7 @@ from api.roles import ProcessRole
 from api.sign.app import make_sign_app
 from api.tracing import start_tracing
 from api.web.app import make_app, make_operator_app
+from api.web.handles import Handles
 from api.web.metrics import Metrics
 from api.web.pace import Pace
 from api.web.pages import environment
@@ -61,7 +62,8 @@ async def open_web(settings: Settings, clock: Clock | None = None) -> AsyncItera
             yield WebParts(
                 service=service, checker=Checker.of(service), signer=door, pace=Pace(service.clock), metrics=Metrics(),
                 clients=Clients(service.db, service.clock, f"{settings.url}/oauth2/token"), base_url=settings.url,
-                box=Box(key, "webhooks"), answers=Box(key, "answers"), templates=environment(),
+                box=Box(key, "webhooks"), answers=Box(key, "answers"), handles=Handles(key),
+                templates=environment(),
             )  # fmt: skip
         finally:
             await door.close()

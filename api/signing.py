@@ -42,6 +42,7 @@ from signer.enrolment import Enrolment
 from signer.keystores.budget import BudgetedKey, Budgets
 from signer.keystores.model import KeyPurpose, KeyStore, StoredKey
 from signer.keystores.software import SoftwareKeyStore
+from signer.reports.desk import SheetDesk
 from verification.policy import TrustAnchor
 
 __all__ = [
@@ -129,6 +130,7 @@ class SignerParts:
     notices: Notices
     recalls: Recalls
     evidence: EmbeddedEvidence
+    sheets: SheetDesk
 
 
 async def open_signer(
@@ -181,6 +183,7 @@ async def open_signer(
     reception = Reception(
         db=db, clock=clock, inbox=Inbox(clock), desk=copies, documents=documents, sandbox=sandbox, jobs=jobs
     )
+    enrolment = make_enrolment(settings, realm, clock, db, parts, keys, open_key)
     batches = BatchWork(db=db, reception=reception, jobs=jobs)
     jobs.serve("chunk", batches.chunk)
     return SignerParts(
@@ -188,7 +191,9 @@ async def open_signer(
         store=keys, copies=copies,
         books=BookDesk(signing=desk, pictures=pictures, directory=parts.directory, register=parts.register, checks=evidence,
                        approver=copies.approver, client=copies.client),
-        enrolment=make_enrolment(settings, realm, clock, db, parts, keys, open_key),
+        enrolment=enrolment,
+        sheets=SheetDesk(signing=desk, enrolment=enrolment, checks=evidence, realm=realm, system=settings.system_name,
+                         host=settings.host),
         publisher=publisher, notices=notices,
         recalls=Recalls(db=db, clock=clock, directory=parts.directory, desk=copies, notices=notices),
         jobs=jobs,

@@ -1,14 +1,21 @@
 """``dauso verify``: one plain sentence a file, evidence after; exit code by the worst verdict."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from api import bootstrap
 from api.checking import Checker
-from api.cli.show import err, out, print_json, settings_of
-from core.errors import ServiceError
+from api.cli.show import err, fail, out, print_json, settings_of
+from api.roles import ProcessRole
+from core.errors import BadInput, ServiceError
+from core.settings import Settings
+from signer.reports.desk import SheetDesk
+from signer.reports.sheet import CheckedFile
 from verification.report import Report, Verdict
 
 __all__ = ["verify"]
@@ -23,24 +30,32 @@ def verify(
     lists: Annotated[
         Path | None, typer.Option(help="Thư mục danh mục mã QR đã công bố / folder of published QR lists")
     ] = None,
+    sheet: Annotated[
+        Path | None, typer.Option("--report", help="Ghi phiếu kết quả đã ký (PDF) / write the signed result sheet")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Kiểm tra bản sao / check copies; a home folder adds register, recall and receipt."""
 
     async def work() -> int:
         worst = 0
-        async with Checker.open(settings_of(context), [p.read_bytes() for p in anchor or []], lists) as checker:
+        async with _opened(settings_of(context), anchor or [], lists, sheet) as (checker, desk):
             for file in files:
                 try:
-                    report = await checker.check(file.read_bytes())
+                    data = file.read_bytes()
+                    report = await checker.check(data)
                 except (ServiceError, OSError) as error:
                     worst = max(worst, 3)
                     _say_error(file, error, as_json)
                     continue
                 print_json({**report.to_json(), "file": str(file)}) if as_json else _say(file, report)
                 worst = _worse(worst, report.verdict.exit_code)
+                if sheet is not None and desk is not None:
+                    _write(sheet, await desk.issue(report, CheckedFile.of(file.name, data)))
         return worst
 
+    if sheet is not None and (len(files) != 1 or anchor or lists is not None):
+        fail(BadInput("verify.report_alone"), as_json, 2)
     missing = [p for p in [*files, *(anchor or [])] if not p.is_file()]
     if missing:
         err.print(f"không có tệp / no such file: {', '.join(map(str, missing))}")
@@ -51,6 +66,26 @@ def verify(
         err.print(f"{error.say('vi')}\n{error.say('en')} ({error.code})")
         raise typer.Exit(3) from error
     raise typer.Exit(code)
+
+
+@asynccontextmanager
+async def _opened(
+    settings: Settings, anchors: list[Path], lists: Path | None, sheet: Path | None
+) -> AsyncIterator[tuple[Checker, SheetDesk | None]]:
+    """A sheet is signed, so it needs a home with its keys; a check alone needs neither."""
+    if sheet is None:
+        async with Checker.open(settings, [p.read_bytes() for p in anchors], lists) as checker:
+            yield checker, None
+    else:
+        async with bootstrap.open_service(settings, ProcessRole.SIGNER) as service:
+            yield Checker.of(service), service.parts().sheets
+
+
+def _write(target: Path, data: bytes) -> None:
+    try:
+        target.write_bytes(data)
+    except OSError as error:
+        raise BadInput("cli.cannot_write", file=str(target)) from error
 
 
 def _worse(a: int, b: int) -> int:

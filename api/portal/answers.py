@@ -8,9 +8,16 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from core.errors import BadInput
+__all__ = ["TAGGED", "created", "page", "tagged"]
 
-__all__ = ["cursor", "page", "tagged"]
+TAGGED: dict[int | str, dict[str, Any]] = {304: {"description": "As the caller has it already."}}
+"""For ``responses`` of a route whose answers carry an entity tag."""
+
+
+def created(status: int) -> dict[int | str, dict[str, Any]]:
+    """For ``responses`` of a route that says where the thing it made is."""
+    where = {"description": "Where it is.", "required": True, "schema": {"type": "string"}}
+    return {status: {"headers": {"Location": where}}}
 
 
 def tagged(request: Request, value: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -32,10 +39,3 @@ def page(items: Sequence[BaseModel | dict[str, Any]], limit: int, last: str | No
     return JSONResponse(
         {"items": shown, "next": last if len(items) > limit else None, **more}, headers={"cache-control": "no-store"}
     )
-
-
-def cursor(text: str | None) -> str | None:
-    """An id to go on after. Raises ``web.bad_cursor``."""
-    if text is not None and (len(text) != 26 or not text.isalnum() or not text.isascii()):
-        raise BadInput("web.bad_cursor")
-    return text

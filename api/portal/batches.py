@@ -5,10 +5,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 
 from api.clients.model import Caller
-from api.portal.answers import cursor, page, tagged
+from api.portal.answers import TAGGED, created, page, tagged
 from api.portal.idempotency import IdempotentRoute
 from api.portal.requests import lay_batch
-from api.portal.schemas import BatchIn, BatchOut, Page
+from api.portal.schemas import BatchIn, BatchItemOut, BatchOut, Cursor, Id, Page, Place
 from api.portal.views import copy_view
 from api.web.access import client
 from api.web.parts import Parts, WebParts
@@ -49,7 +49,7 @@ async def _view(parts: WebParts, uow: UnitOfWork, batch: Batch) -> BatchOut:
     )  # fmt: skip
 
 
-@router.post("", status_code=202, response_model=BatchOut)
+@router.post("", status_code=202, response_model=BatchOut, responses=created(202))
 async def create_batch(request: Request, wanted: BatchIn, parts: Parts, caller: Writer) -> Response:
     """Leave many papers; files were sent before to ``/files`` or ``/uploads``."""
     batch_id = request.state.subject
@@ -60,26 +60,26 @@ async def create_batch(request: Request, wanted: BatchIn, parts: Parts, caller: 
     return tagged(request, found, 202, {"location": f"/api/v1/batches/{batch_id}"})
 
 
-@router.get("", response_model=Page)
-async def list_batches(parts: Parts, caller: Reader, after: str | None = None, limit: Limit = 50) -> Response:
+@router.get("", response_model=Page[BatchOut])
+async def list_batches(parts: Parts, caller: Reader, after: Cursor | None = None, limit: Limit = 50) -> Response:
     """The newest first."""
     async with parts.service.db.read() as uow:
-        found = await _batches(parts).of_client(uow, caller.client_id, cursor(after), limit + 1)
+        found = await _batches(parts).of_client(uow, caller.client_id, after, limit + 1)
         views = [await _view(parts, uow, each) for each in found if each.agency_id in caller.agencies]
     return page(views, limit, views[limit - 1].id if len(views) > limit else None)
 
 
-@router.get("/{batch_id}", response_model=BatchOut)
-async def get_batch(request: Request, batch_id: str, parts: Parts, caller: Reader) -> Response:
+@router.get("/{batch_id}", response_model=BatchOut, responses=TAGGED)
+async def get_batch(request: Request, batch_id: Id, parts: Parts, caller: Reader) -> Response:
     """How many items stand where."""
     async with parts.service.db.read() as uow:
         found = await _view(parts, uow, await _own(parts, uow, caller, batch_id))
     return tagged(request, found)
 
 
-@router.get("/{batch_id}/items", response_model=Page)
-async def list_items(
-    batch_id: str, parts: Parts, caller: Reader, place: str | None = None,
+@router.get("/{batch_id}/items", response_model=Page[BatchItemOut])
+async def list_batch_items(
+    batch_id: Id, parts: Parts, caller: Reader, place: Place | None = None,
     after: Annotated[int, Query(ge=-1, le=1_000_000)] = -1, limit: Limit = 50,
 ) -> Response:  # fmt: skip
     """Each item in its order, with its copy or what was wrong with it; ``place`` filters by where it stands."""
@@ -96,7 +96,7 @@ async def list_items(
 
 
 @router.post("/{batch_id}/retry", status_code=202, response_model=BatchOut)
-async def retry_batch(request: Request, batch_id: str, parts: Parts, caller: Writer) -> Response:
+async def retry_batch(request: Request, batch_id: Id, parts: Parts, caller: Writer) -> Response:
     """Refused items wait again, under the same ids."""
     async with parts.service.db.write() as uow:
         batch = await _own(parts, uow, caller, batch_id)

@@ -1,18 +1,17 @@
 """``/api/v1/copies``: make, watch, fetch, void, recall."""
 
-import datetime as dt
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import UploadFile
 
 from api.clients.model import Caller
-from api.portal.answers import cursor, page, tagged
-from api.portal.idempotency import IdempotentRoute
+from api.portal.answers import TAGGED, created, page, tagged
+from api.portal.idempotency import IdempotentRoute, media_type
 from api.portal.requests import lay
-from api.portal.schemas import CopyIn, CopyOut, Page, RecallIn, VoidIn
+from api.portal.schemas import AgencyCode, CopyIn, CopyOut, CopyState, Cursor, Id, Moment, Page, RecallIn, VoidIn, Words
 from api.portal.uploads import keep_file
 from api.portal.views import copies_of, copy_view
 from api.web.access import client
@@ -35,19 +34,25 @@ _BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": CopyIn.model_json_schema(ref_template="#/components/schemas/{model}")},
-            "multipart/form-data": {"schema": {
-                "type": "object", "required": ["request", "file"], "properties": {
-                    "request": {"type": "string", "description": "The same JSON without `files`."},
-                    "file": {"type": "array", "items": {"type": "string", "format": "binary"}},
+            "application/json": {"schema": {"$ref": "#/components/schemas/CopyIn"}},
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object", "required": ["request", "file"], "properties": {
+                        "request": {"$ref": "#/components/schemas/CopyForm"},
+                        "file": {
+                            "type": "array", "minItems": 1, "maxItems": LIMITS["web.files_per_copy"],
+                            "items": {"type": "string", "format": "binary", "minLength": 1},
+                        },
+                    },
                 },
-            }},
+                "encoding": {"request": {"contentType": "application/json"}},
+            },
         },
     }
 }  # fmt: skip
 
 
-@router.post("", status_code=202, response_model=CopyOut, openapi_extra=_BODY)
+@router.post("", status_code=202, response_model=CopyOut, responses=created(202), openapi_extra=_BODY)
 async def create_copy(request: Request, parts: Parts, caller: Writer, wait: Wait = 0) -> Response:
     """Leave a paper to be certified; the answer names the copy it becomes."""
     wanted = await _wanted(request, parts, caller)
@@ -58,7 +63,7 @@ async def create_copy(request: Request, parts: Parts, caller: Writer, wait: Wait
 
 async def _wanted(request: Request, parts: WebParts, caller: Caller) -> CopyIn:
     """From JSON, or from a form with the files in it. Raises ``web.unreadable``, ``web.invalid_request``."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = media_type(request)
     try:
         if kind == "application/json":
             return _CopyIn.validate_json(await request.body())
@@ -92,27 +97,27 @@ async def _view(
     return tagged(request, found, status, location)
 
 
-@router.get("", response_model=Page)
+@router.get("", response_model=Page[CopyOut])
 async def list_copies(
-    parts: Parts, caller: Reader, agency: str | None = None, state: str | None = None, dossier: str | None = None,
-    since: dt.datetime | None = None, after: str | None = None, limit: Limit = 50,
+    parts: Parts, caller: Reader, agency: AgencyCode | None = None, state: CopyState | Literal["recalled"] | None = None,
+    dossier: Words | None = None, since: Moment | None = None, after: Cursor | None = None, limit: Limit = 50,
 ) -> Response:  # fmt: skip
     """The newest first; filters may be combined."""
     async with parts.service.db.read() as uow:
         found = await copies_of(
-            parts, uow, caller, agency=agency, state=state, dossier=dossier, since=since, after=cursor(after), limit=limit + 1
+            parts, uow, caller, agency=agency, state=state, dossier=dossier, since=since, after=after, limit=limit + 1
         )  # fmt: skip
     return page(found, limit, found[limit - 1].id if len(found) > limit else None)
 
 
-@router.get("/{copy_id}", response_model=CopyOut)
-async def get_copy(request: Request, copy_id: str, parts: Parts, caller: Reader, wait: Wait = 0) -> Response:
+@router.get("/{copy_id}", response_model=CopyOut, responses=TAGGED)
+async def get_copy(request: Request, copy_id: Id, parts: Parts, caller: Reader, wait: Wait = 0) -> Response:
     """One copy; with ``wait`` the answer comes when it rests, and ``If-None-Match`` says what the caller has."""
     return await _view(request, parts, caller, copy_id, wait)
 
 
-@router.get("/{copy_id}/file", response_class=Response, responses={200: {"content": {"application/pdf": {}}}})
-async def get_file(request: Request, copy_id: str, parts: Parts, caller: Reader) -> Response:
+@router.get("/{copy_id}/file", response_class=Response, responses={**TAGGED, 200: {"content": {"application/pdf": {}}}})
+async def get_copy_file(request: Request, copy_id: Id, parts: Parts, caller: Reader) -> Response:
     """The released file. A recalled one says so in a header; its own check says it first."""
     async with parts.service.db.read() as uow:
         await copy_view(parts, uow, caller, copy_id)
@@ -129,7 +134,7 @@ async def get_file(request: Request, copy_id: str, parts: Parts, caller: Reader)
 
 
 @router.get("/{copy_id}/receipt", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-async def get_receipt(copy_id: str, parts: Parts, caller: Reader) -> Response:
+async def get_copy_receipt(copy_id: Id, parts: Parts, caller: Reader) -> Response:
     """The log's inclusion proof (C2SP tlog-proof) of the release."""
     async with parts.service.db.read() as uow:
         await copy_view(parts, uow, caller, copy_id)
@@ -142,7 +147,7 @@ async def get_receipt(copy_id: str, parts: Parts, caller: Reader) -> Response:
 
 
 @router.post("/{copy_id}/void", response_model=CopyOut)
-async def void_copy(request: Request, copy_id: str, wanted: VoidIn, parts: Parts, caller: Writer) -> Response:
+async def void_copy(request: Request, copy_id: Id, wanted: VoidIn, parts: Parts, caller: Writer) -> Response:
     """Give up a copy that is not released; its number keeps its line in the book."""
     async with parts.service.db.read() as uow:
         found = await copy_view(parts, uow, caller, copy_id)
@@ -153,7 +158,7 @@ async def void_copy(request: Request, copy_id: str, wanted: VoidIn, parts: Parts
 
 
 @router.post("/{copy_id}/recall", response_model=CopyOut)
-async def recall_copy(request: Request, copy_id: str, wanted: RecallIn, parts: Parts, caller: Recaller) -> Response:
+async def recall_copy(request: Request, copy_id: Id, wanted: RecallIn, parts: Parts, caller: Recaller) -> Response:
     """Take a released copy back; when this answers, the public list says so already."""
     async with parts.service.db.read() as uow:
         await copy_view(parts, uow, caller, copy_id)

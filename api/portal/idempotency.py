@@ -12,6 +12,7 @@ Rules (per client, seven days):
 import datetime as dt
 import hashlib
 import json
+import re
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -28,7 +29,7 @@ from core.errors import BadInput, Conflict, ServiceError
 from core.ids import new_id
 from core.limits import LIMITS
 
-__all__ = ["IdempotentRoute", "answer_table"]
+__all__ = ["IdempotentRoute", "answer_table", "media_type"]
 
 answer_table = sa.Table(
     "idempotent_answer",
@@ -44,18 +45,26 @@ answer_table = sa.Table(
 )
 """``until``: the runner's lease; ``answer``: sealed status, headers and body, NULL while it runs."""
 
+_KEY = re.compile(r"[!-~]{1,255}\Z")
 _KEPT_HEADERS = ("content-type", "location", "etag", "content-language")
 _NOT_KEPT = frozenset({401, 403, 408, 421, 429})
 
 
+def media_type(request: Request) -> str:
+    """Of the body, without parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 class IdempotentRoute(APIRoute):
-    """Every POST of a router with this class honours the key."""
+    """Every POST of a router with this class honours the key, and JSON is taken as nothing but JSON."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wraps the route."""
         inner = super().get_route_handler()
 
         async def handler(request: Request) -> Response:
+            if self.body_field is not None and media_type(request) != "application/json":
+                raise BadInput("web.wrong_type")
             key = request.headers.get("idempotency-key")
             try:
                 if request.method != "POST" or key is None:
@@ -70,7 +79,7 @@ class IdempotentRoute(APIRoute):
 
 class _Once:
     def __init__(self, request: Request, key: str) -> None:
-        if not 1 <= len(key) <= 255 or not key.isprintable():
+        if not _KEY.match(key):
             raise BadInput("idempotency.bad_key")
         self._request = request
         self._parts: WebParts = request.app.state.parts

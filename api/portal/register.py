@@ -6,9 +6,21 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
 
 from api.clients.model import Caller
-from api.portal.answers import cursor, page
+from api.portal.answers import page
 from api.portal.requests import agency_of
-from api.portal.schemas import EntryOut, Page
+from api.portal.schemas import (
+    AgencyCode,
+    AgencyOut,
+    BookOut,
+    Cursor,
+    EntryOut,
+    EntryState,
+    Found,
+    Id,
+    Page,
+    PersonOut,
+    Words,
+)
 from api.web.access import client
 from api.web.parts import Parts, WebParts
 from core.db import UnitOfWork
@@ -29,7 +41,7 @@ People = Annotated[Caller, client("directory:read")]
 Limit = Annotated[int, Query(ge=1, le=LIMITS["web.page"])]
 
 
-@router.get("/agencies", response_model=Page)
+@router.get("/agencies", response_model=Page[AgencyOut])
 async def list_agencies(parts: Parts, caller: People) -> Response:
     """The caller's agencies; an ended one names its successor."""
     async with parts.service.db.read() as uow:
@@ -45,8 +57,8 @@ def _agency(agency: Agency, everything: dict[str, Agency]) -> dict[str, Any]:
             "valid_to": None if agency.valid_to is None else agency.valid_to.isoformat()}  # fmt: skip
 
 
-@router.get("/agencies/{code}/people", response_model=Page)
-async def list_people(code: str, parts: Parts, caller: People) -> Response:
+@router.get("/agencies/{code}/people", response_model=Page[PersonOut])
+async def list_people(code: AgencyCode, parts: Parts, caller: People) -> Response:
     """People with the instruments that give them their roles."""
     async with parts.service.db.read() as uow:
         agency = await agency_of(parts, uow, caller, code)
@@ -61,8 +73,8 @@ async def list_people(code: str, parts: Parts, caller: People) -> Response:
     return page(items, len(items), None)
 
 
-@router.get("/agencies/{code}/books", response_model=Page)
-async def list_books(code: str, parts: Parts, caller: Reader) -> Response:
+@router.get("/agencies/{code}/books", response_model=Page[BookOut])
+async def list_books(code: AgencyCode, parts: Parts, caller: Reader) -> Response:
     """The books of an agency, open and closed."""
     async with parts.service.db.read() as uow:
         agency = await agency_of(parts, uow, caller, code)
@@ -78,7 +90,7 @@ def _book(agency: Agency, book: Book) -> dict[str, Any]:
 
 
 @router.get("/books/{book_id}/export", response_class=Response, responses={200: {"content": {"text/csv": {}}}})
-async def export_book(book_id: str, parts: Parts, caller: Reader) -> Response:
+async def export_book(book_id: Id, parts: Parts, caller: Reader) -> Response:
     """The legal book as a table (UTF-8 with a mark that spreadsheets understand)."""
     async with parts.service.db.read() as uow:
         book = await parts.service.register.book(uow, book_id)
@@ -91,24 +103,25 @@ async def export_book(book_id: str, parts: Parts, caller: Reader) -> Response:
     )
 
 
-@router.get("/register", response_model=Page)
+@router.get("/register", response_model=Found[EntryOut])
 async def search_register(
-    parts: Parts, caller: Reader, agency: str, q: Annotated[str, Query(max_length=100)] = "", year: int | None = None,
-    number: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None, state: str | None = None, after: str | None = None,
-    limit: Limit = 50,
+    parts: Parts, caller: Reader, agency: AgencyCode, q: Words = "",
+    year: Annotated[int | None, Query(ge=1900, le=9999)] = None,
+    number: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None, state: EntryState | None = None,
+    after: Cursor | None = None, limit: Limit = 50,
 ) -> JSONResponse:  # fmt: skip
     """Lines by number, or by words of the paper, its number and the requester; accents do not matter. Newest first."""
     async with parts.service.db.read() as uow:
         house = await agency_of(parts, uow, caller, agency)
         found = await Search(uow).entries(
-            house.id, words=q, year=year, number=number, state=state, after=cursor(after), limit=limit + 1
+            house.id, words=q, year=year, number=number, state=state, after=after, limit=limit + 1
         )
         items = [await _entry(parts, uow, house, each) for each in found.entries]
     return page(items, limit, items[limit - 1].id if len(items) > limit else None, complete=found.complete)
 
 
 @router.get("/register/{entry_id}")
-async def get_entry(entry_id: str, parts: Parts, caller: Reader) -> EntryOut:
+async def get_register_entry(entry_id: Id, parts: Parts, caller: Reader) -> EntryOut:
     """One line."""
     async with parts.service.db.read() as uow:
         entry = await parts.service.register.entry(uow, entry_id)

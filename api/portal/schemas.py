@@ -1,21 +1,37 @@
 """Shapes at the portal's door. Nothing of them goes inwards; strict, no unknown members, sizes capped."""
 
 import datetime as dt
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
+from core.directory.model import Role
 from core.limits import LIMITS
-from core.values import Regime
+from core.values import Realm, Regime
 
 __all__ = [
-    "BatchIn", "BatchOut", "CopyIn", "CopyOut", "EntryOut", "ItemIn", "Page", "Problem", "RecallIn", "RecallOut", "VoidIn",
+    "AgencyCode", "AgencyOut", "BatchIn", "BatchItemOut", "BatchOut", "BookOut", "CopyForm", "CopyIn", "CopyOut", "CopyState",
+    "Cursor", "EntryOut", "EntryState", "FileOut", "Found", "Id", "ItemIn", "Moment", "Page", "PersonOut", "Place", "RecallIn",
+    "RecallOut", "VoidIn", "Words",
 ]  # fmt: skip
 
 # letters a page can print; control characters and the like are refused at the door
+Moment = Annotated[
+    AwareDatetime,
+    Field(ge=dt.datetime(2, 1, 1, tzinfo=dt.UTC), lt=dt.datetime(9999, 1, 1, tzinfo=dt.UTC)),
+]
+"""With a zone, and a year that every zone can write."""
 Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=300, pattern=r"^[^\u0000-\u001f\u007f]*$")]
 Id = Annotated[str, StringConstraints(pattern=r"^[0-9a-z]{26}$")]
 FileName = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Cursor = Annotated[Id, Field(description="`next` of the page before.")]
+Words = Annotated[str, StringConstraints(max_length=100, pattern=r"^[^\u0000-\u001f\u007f]*$")]
+AgencyCode = Annotated[Words, Field(description="Code or id of one of the caller's agencies.", examples=["H99.1"])]
+CopyState = Literal[
+    "received", "refused", "numbered", "awaiting_certifier", "certified", "awaiting_seal", "sealed", "released", "voided",
+]  # fmt: skip
+EntryState = Literal["reserved", "issued", "voided"]
+Place = Literal["waiting", "at_work", "awaiting_certifier", "awaiting_seal", "released", "voided", "refused"]
 
 
 class _In(BaseModel):
@@ -27,14 +43,13 @@ class ScanIn(_In):
 
     officer: Id
     device: Annotated[Text, Field(min_length=1)]
-    scanned_at: AwareDatetime
+    scanned_at: Moment
 
 
-class ItemIn(_In):
-    """One paper."""
+class PaperIn(_In):
+    """What a paper is, without its files."""
 
     kind: Annotated[Text, Field(min_length=1, examples=["Giấy khai sinh"])]
-    files: Annotated[list[FileName], Field(min_length=1, max_length=LIMITS["web.files_per_copy"])]
     original_number: Text = ""
     requester: Text = ""
     pages: Annotated[int | None, Field(ge=1, le=LIMITS["intake.pages"])] = None
@@ -46,13 +61,23 @@ class ItemIn(_In):
     scan: ScanIn | None = None
 
 
-class CopyIn(ItemIn):
-    """A certified copy to be made. ``certifier`` and ``clerk``: ids of persons; the first authorised ones if not said."""
+class ItemIn(PaperIn):
+    """One paper; ``files`` are names that sending them gave."""
+
+    files: Annotated[list[FileName], Field(min_length=1, max_length=LIMITS["web.files_per_copy"])]
+
+
+class CopyForm(PaperIn):
+    """A copy whose files come in the same form. ``certifier``, ``clerk``: ids of persons; else the first authorised."""
 
     agency: Annotated[Text, Field(min_length=1, examples=["H99.1"])]
     regime: Regime = Regime.CERTIFIED_COPY
     certifier: Id | None = None
     clerk: Id | None = None
+
+
+class CopyIn(CopyForm, ItemIn):
+    """A copy to be made of files sent before."""
 
 
 class BatchIn(_In):
@@ -76,19 +101,8 @@ class RecallIn(_In):
 
     reason: Annotated[Text, Field(min_length=1)]
     by: Id
-    since: AwareDatetime | None = None
+    since: Moment | None = None
     successor: Id | None = None
-
-
-class Problem(BaseModel):
-    """RFC 9457."""
-
-    model_config = ConfigDict(extra="allow")
-    type: str
-    title: str
-    status: int
-    code: str
-    instance: str
 
 
 class RecallOut(BaseModel):
@@ -101,14 +115,25 @@ class RecallOut(BaseModel):
     successor: str | None
 
 
+class RefusalOut(BaseModel):
+    """What was wrong with a paper."""
+
+    code: str
+    title: str
+    title_en: str
+
+
 class CopyOut(BaseModel):
-    """A copy as the portal sees it. ``state``: received, refused, numbered, awaiting_certifier, certified, awaiting_seal, sealed, released, voided."""
+    """A copy as the portal sees it."""
 
     id: str
-    state: str
-    realm: str
+    handle: str = Field(
+        description="For whoever asks after the request without being the portal: opens its state alone."
+    )
+    state: CopyState
+    realm: Realm
     agency: str
-    regime: str
+    regime: Regime
     kind: str
     dossier: str
     batch: str | None
@@ -122,7 +147,7 @@ class CopyOut(BaseModel):
     reason: str | None = None
     warnings: list[str] = []
     recall: RecallOut | None = None
-    problem: dict[str, Any] | None = None
+    problem: RefusalOut | None = None
     links: dict[str, str] = {}
 
 
@@ -134,7 +159,7 @@ class EntryOut(BaseModel):
     year: int
     book: str
     kind: str
-    state: str
+    state: EntryState
     reserved_at: dt.datetime
     settled_at: dt.datetime | None
     reason: str | None
@@ -147,19 +172,87 @@ class BatchOut(BaseModel):
 
     id: str
     agency: str
-    regime: str
-    realm: str
+    regime: Regime
+    realm: Realm
     total: int
-    counts: dict[str, int]
+    counts: dict[Place, int]
     finished: bool
     created_at: dt.datetime
     links: dict[str, str]
 
 
-class Page(BaseModel):
+class BatchItemOut(BaseModel):
+    """One paper of a batch, in its order."""
+
+    position: int
+    place: Place
+    copy_: CopyOut = Field(alias="copy")
+
+
+class FileOut(BaseModel):
+    """A file that was sent: its name is its SHA-256."""
+
+    file: str
+    bytes: int
+
+
+class AgencyOut(BaseModel):
+    """An agency of the caller's; an ended one names the code of its successor."""
+
+    id: str
+    code: str
+    name: str
+    parent: str
+    realm: Realm
+    valid_from: dt.datetime
+    valid_to: dt.datetime | None
+    successor: str | None
+
+
+class RoleOut(BaseModel):
+    """A role, with the number of the instrument that gives it."""
+
+    role: Role
+    capacity: str
+    number: str
+    valid_from: dt.datetime
+    valid_to: dt.datetime | None
+    regimes: list[Regime]
+
+
+class PersonOut(BaseModel):
+    """An official or clerk."""
+
+    id: str
+    name: str
+    roles: list[RoleOut]
+
+
+class BookOut(BaseModel):
+    """A book; ``totals`` once it is closed."""
+
+    id: str
+    name: str
+    kind: str
+    year: int
+    volume: int
+    opened_at: dt.datetime
+    closed_at: dt.datetime | None
+    totals: dict[str, Any] | None
+
+
+Item = TypeVar("Item")
+
+
+class Page(BaseModel, Generic[Item]):
     """One page of a list; ``next`` is the cursor of the page after, if there is one."""
 
-    items: list[Any]
+    items: list[Item]
     next: str | None
-    complete: bool = True
-    """False where a search stopped before the oldest lines."""
+
+
+class Found(Page[Item], Generic[Item]):
+    """One page of what a search found."""
+
+    complete: bool
+    """False where the search stopped before the oldest lines."""

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 
 from api.clients.model import Caller
 from api.web.access import client
@@ -15,12 +16,48 @@ from api.web.parts import Parts, WebParts
 from core.clock import VIETNAM
 from core.errors import BadInput
 from core.limits import LIMITS
+from core.values import Regime
 from signer.copies import statistics
 
 __all__ = ["router"]
 
 router = APIRouter(prefix="/statistics", tags=["statistics"])
+
+
+class RowOut(BaseModel):
+    """Counts of one day, agency, kind and regime."""
+
+    day: dt.date
+    agency: str
+    kind: str
+    regime: Regime
+    made: int
+    released: int
+    on_time: int
+    voided: int
+    recalled: int
+
+
+class TotalsOut(BaseModel):
+    """Over all rows; ``on_time_rate``: of those released."""
+
+    made: int
+    released: int
+    on_time: int
+    voided: int
+    recalled: int
+    on_time_rate: float | None
+
+
+class StatisticsOut(BaseModel):
+    """Rows and their totals."""
+
+    rows: list[RowOut]
+    totals: TotalsOut
+
+
 Reader = Annotated[Caller, client("statistics:read")]
+Day = Annotated[dt.date, Query(ge=dt.date(2000, 1, 1), lt=dt.date(9999, 1, 1))]
 Hours = Annotated[int, Query(ge=1, le=24 * 60, description="Hours within which a copy is due.")]
 
 
@@ -42,9 +79,9 @@ async def _rows(
     ]  # fmt: skip
 
 
-@router.get("")
-async def counts(
-    parts: Parts, caller: Reader, first: dt.date | None = None, last: dt.date | None = None, due_hours: Hours = 24
+@router.get("", response_model=StatisticsOut)
+async def get_statistics(
+    parts: Parts, caller: Reader, first: Day | None = None, last: Day | None = None, due_hours: Hours = 24
 ) -> JSONResponse:
     """By day, agency, kind and regime, with totals and the rate of copies ready in time."""
     rows = await _rows(parts, caller, first, last, due_hours)
@@ -57,8 +94,8 @@ async def counts(
 
 
 @router.get("/open-data.csv", response_class=Response, responses={200: {"content": {"text/csv": {}}}})
-async def open_data(
-    parts: Parts, caller: Reader, first: dt.date | None = None, last: dt.date | None = None, due_hours: Hours = 24
+async def get_open_data(
+    parts: Parts, caller: Reader, first: Day | None = None, last: Day | None = None, due_hours: Hours = 24
 ) -> Response:
     """The same rows as a table."""
     rows = await _rows(parts, caller, first, last, due_hours)

@@ -13,7 +13,9 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Request, Response
 
 from api.clients.model import Caller
+from api.portal.answers import created
 from api.portal.idempotency import IdempotentRoute
+from api.portal.schemas import FileOut, Id
 from api.web.access import ANYONE, client
 from api.web.parts import Parts, WebParts
 from core.db import UnitOfWork, UtcDateTime, metadata, row_by
@@ -46,6 +48,34 @@ _TUS = {"tus-resumable": "1.0.0", "cache-control": "no-store"}
 Writer = Annotated[Caller, client("copies:write")]
 
 
+def _header(name: str, text: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": True, "description": text, "schema": {"type": "string"}, **more}
+
+
+def _says(*headers: dict[str, Any], body: bool = False) -> dict[str, Any]:
+    """For ``openapi_extra``: the headers of tus."""
+    version = _header("Tus-Resumable", "Version of tus.", schema={"const": "1.0.0"})
+    said: dict[str, Any] = {"parameters": [version, *headers]}
+    if body:
+        piece = {"application/offset+octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+        said["requestBody"] = {"required": True, "content": piece}
+    return said
+
+
+def _count(most: int) -> dict[str, Any]:
+    return {"type": "integer", "minimum": 0, "maximum": most}
+
+
+_LENGTH = _header("Upload-Length", "Bytes of the whole file.", schema={**_count(LIMITS["intake.bytes"]), "minimum": 1})
+_OFFSET = _header("Upload-Offset", "Where this piece begins.", schema=_count(LIMITS["intake.bytes"]))
+_CHECKSUM = _header("Upload-Checksum", "`sha256` and the piece's digest in base64.", required=False)
+_AT = {"Upload-Offset": {"description": "Bytes that have arrived.", "required": True, "schema": {"type": "integer"}}}
+_DONE = {"Dauso-File": {"description": "Name of the file, once it is whole.", "schema": {"type": "string"}}}
+_BEGUN: dict[int | str, dict[str, Any]] = {201: {"headers": {**_AT, **created(201)[201]["headers"]}}}
+_PLACE: dict[int | str, dict[str, Any]] = {200: {"headers": {**_AT, **_DONE}}}
+_MOVED: dict[int | str, dict[str, Any]] = {204: {"headers": {**_AT, **_DONE}}}
+
+
 async def keep_file(parts: WebParts, caller: Caller, upload_id: str, data: bytes) -> str:
     """Store a whole file for ``caller``; returns its name. Raises ``upload.empty``, ``store.full``."""
     if not data:
@@ -74,8 +104,8 @@ async def require_files(uow: UnitOfWork, caller: Caller, names: list[str]) -> No
 
 
 @router.post(
-    "/files", status_code=201,
-    openapi_extra={"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}},
+    "/files", status_code=201, response_model=FileOut,
+    openapi_extra={"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary", "minLength": 1}}}}},
 )  # fmt: skip
 async def send_file(request: Request, parts: Parts, caller: Writer) -> dict[str, Any]:
     """A whole file as the body; the answer names it for ``files`` of a copy."""
@@ -94,12 +124,14 @@ async def what_uploads_can() -> Response:
     )  # fmt: skip
 
 
-@router.post("/uploads", include_in_schema=False)
+@router.post("/uploads", status_code=201, response_class=Response, responses=_BEGUN, openapi_extra=_says(_LENGTH))
 async def begin_upload(request: Request, parts: Parts, caller: Writer) -> Response:
     """A new upload of ``Upload-Length`` bytes."""
     _require_tus(request)
     length = _number(request, "upload-length")
-    if not 0 < length <= LIMITS["intake.bytes"]:
+    if length == 0:
+        raise BadInput("upload.empty")
+    if length > LIMITS["intake.bytes"]:
         raise BadInput("web.too_large", most=LIMITS["intake.bytes"])
     async with parts.service.db.write() as uow:
         await uow.execute(
@@ -111,8 +143,8 @@ async def begin_upload(request: Request, parts: Parts, caller: Writer) -> Respon
     return Response(status_code=201, headers={**_TUS, "location": location, "upload-offset": "0"})
 
 
-@router.head("/uploads/{upload_id}", include_in_schema=False)
-async def where_upload_is(request: Request, upload_id: str, parts: Parts, caller: Writer) -> Response:
+@router.head("/uploads/{upload_id}", response_class=Response, responses=_PLACE, openapi_extra=_says())
+async def get_upload_offset(request: Request, upload_id: Id, parts: Parts, caller: Writer) -> Response:
     """How much has arrived."""
     _require_tus(request)
     async with parts.service.db.read() as uow:
@@ -122,8 +154,11 @@ async def where_upload_is(request: Request, upload_id: str, parts: Parts, caller
     )
 
 
-@router.patch("/uploads/{upload_id}", include_in_schema=False)
-async def go_on_uploading(request: Request, upload_id: str, parts: Parts, caller: Writer) -> Response:
+@router.patch(
+    "/uploads/{upload_id}", status_code=204, response_class=Response, responses=_MOVED,
+    openapi_extra=_says(_OFFSET, _CHECKSUM, body=True),
+)  # fmt: skip
+async def continue_upload(request: Request, upload_id: Id, parts: Parts, caller: Writer) -> Response:
     """The next piece, at ``Upload-Offset``; exactly one sender moves it on."""
     _require_tus(request)
     if request.headers.get("content-type") != "application/offset+octet-stream":

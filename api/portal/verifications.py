@@ -1,35 +1,40 @@
-"""``/api/v1/verifications``: a file or a digest in, a report out."""
+"""``/api/v1/verifications``: a file or a digest in, a report out; on request as a signed sheet."""
 
-from typing import Any
+import datetime as dt
+from typing import Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.datastructures import UploadFile
 
-from api.portal.idempotency import IdempotentRoute
+from api.portal.idempotency import IdempotentRoute, media_type
 from api.portal.schemas import FileName
 from api.web.access import client
 from api.web.parts import Parts
 from core.errors import BadInput
 from core.limits import LIMITS
+from core.values import Realm, Regime
+from verification.report import SignatureReport, Verdict
 
 __all__ = ["router"]
 
 router = APIRouter(prefix="/verifications", tags=["verifications"], route_class=IdempotentRoute)
 VERIFIER = client("verify")
-_BODY: dict[str, Any] = {
+_FILE: Final = {"type": "string", "format": "binary", "minLength": 1}
+_KINDS: Final = frozenset({"application/pdf", "application/octet-stream", "image/jpeg", "image/png"})
+_BODY: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/pdf": {"schema": {"type": "string", "format": "binary"}},
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-            "multipart/form-data": {"schema": {
-                "type": "object", "required": ["file"], "properties": {"file": {"type": "string", "format": "binary"}},
-            }},
+            **{kind: {"schema": _FILE} for kind in sorted(_KINDS)},
+            "multipart/form-data": {"schema": {"type": "object", "required": ["file"], "properties": {"file": _FILE}}},
         },
     }
 }  # fmt: skip
+_SHEET: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/pdf": {"schema": {"type": "string", "format": "binary"}}}}
+}
 
 
 class DigestIn(BaseModel):
@@ -39,10 +44,79 @@ class DigestIn(BaseModel):
     sha256: FileName
 
 
-@router.post("", dependencies=[VERIFIER], openapi_extra=_BODY)
+class RecalledOut(BaseModel):
+    """Since when a copy does not hold, and why."""
+
+    at: dt.datetime
+    reason: str
+    successor: str | None
+
+
+class DigestOut(BaseModel):
+    """What the register says about a digest; members beside the first three only where ``released``."""
+
+    sha256: str
+    released: bool
+    recalled: RecalledOut | None
+    number: str = ""
+    agency: str = ""
+    realm: Realm | None = None
+    regime: Regime | None = None
+
+
+class FindingOut(BaseModel):
+    """One thing seen."""
+
+    code: str
+    severity: Literal["info", "warning", "error"]
+    text: str
+
+
+class SealOut(BaseModel):
+    """The QR seal of a picture: its state is of the code, the verdict of the paper."""
+
+    state: str
+    claims: dict[str, Any] | None
+
+
+class ReportOut(BaseModel):
+    """Verdict, evidence, and a plain sentence in two languages."""
+
+    file: str | None
+    verdict: Verdict
+    realm: Realm | None
+    sentence: str
+    sentence_en: str
+    seal: SealOut | None = None
+    signatures: list[SignatureReport]
+    findings: list[FindingOut]
+
+
+@router.post("", dependencies=[VERIFIER], response_model=ReportOut, openapi_extra=_BODY)
 async def verify_file(request: Request, parts: Parts) -> Response:
     """A PDF, or a picture that shows a QR seal; judged in the sandbox and forgotten."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    data, name = await _file(request)
+    report = await parts.checker.check(data)
+    return JSONResponse({**report.to_json(), "file": name}, headers={"cache-control": "no-store"})
+
+
+@router.post("/report", dependencies=[VERIFIER], openapi_extra=_BODY, response_class=Response, responses=_SHEET)
+async def verify_file_on_paper(
+    request: Request, parts: Parts, name: Annotated[str, Query(max_length=300)] = ""
+) -> Response:
+    """The same check as a signed sheet for the files of an office. ``name``: of the file, where the body is the file alone.
+
+    The signer looks at the file itself; it does not take this process's word.
+    """
+    data, given = await _file(request)
+    sheet = await parts.signer.ask("report", data, name=(given or name)[:300])
+    headers = {"cache-control": "no-store", "content-disposition": 'attachment; filename="phieu-ket-qua-kiem-tra.pdf"'}
+    return Response(sheet, media_type="application/pdf", headers=headers)
+
+
+async def _file(request: Request) -> tuple[bytes, str | None]:
+    """The file of a request and its name. Raises ``web.unreadable``, ``web.wrong_type``, ``upload.empty``, ``web.too_large``."""
+    kind = media_type(request)
     name = None
     if kind == "multipart/form-data":
         form = await request.form(max_files=1, max_fields=5)
@@ -50,7 +124,7 @@ async def verify_file(request: Request, parts: Parts) -> Response:
         if not isinstance(file, UploadFile):
             raise BadInput("web.unreadable")
         data, name = await file.read(), file.filename
-    elif kind in {"application/pdf", "application/octet-stream", "image/jpeg", "image/png"}:
+    elif kind in _KINDS:
         data = await request.body()
     else:
         raise BadInput("web.wrong_type")
@@ -58,11 +132,10 @@ async def verify_file(request: Request, parts: Parts) -> Response:
         raise BadInput("upload.empty")
     if len(data) > LIMITS["verify.bytes"]:
         raise BadInput("web.too_large", most=LIMITS["verify.bytes"])
-    report = await parts.checker.check(data)
-    return JSONResponse({**report.to_json(), "file": name}, headers={"cache-control": "no-store"})
+    return data, name
 
 
-@router.post("/digests", dependencies=[VERIFIER])
+@router.post("/digests", dependencies=[VERIFIER], response_model=DigestOut)
 async def verify_digest(wanted: DigestIn, parts: Parts) -> Response:
     """Whether a file with this digest is one that we released: without the file, its signatures are not looked at."""
     copy = await parts.service.facts.by_file(bytes.fromhex(wanted.sha256), [])

@@ -6,6 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from api.clients.model import Caller
+from api.portal.requests import agency_of
 from api.portal.schemas import CopyOut, RecallOut
 from api.web.parts import WebParts
 from core.db import UnitOfWork
@@ -36,7 +37,7 @@ async def _view(parts: WebParts, uow: UnitOfWork, request: PortalRequest | None,
     assert base is not None
     agency = await parts.service.directory.agency(uow, base.agency_id)
     values: dict[str, Any] = {
-        "id": base.id, "realm": base.realm.value, "agency": agency.code, "created_at": base.created_at,
+        "id": base.id, "handle": parts.handles.write(base.id), "realm": base.realm.value, "agency": agency.code, "created_at": base.created_at,
         "dossier": "" if request is None else request.dossier, "batch": None if request is None else request.batch_id,
     }  # fmt: skip
     if copy is None:
@@ -88,14 +89,13 @@ async def copies_of(
     r, c = request_table.c, copy_table.c
     agencies = set(caller.agencies)
     if agency is not None:
-        agencies &= {(await parts.service.directory.agency(uow, agency)).id}
+        agencies = {(await agency_of(parts, uow, caller, agency)).id}
     waiting = sa.select(r.id).where(r.agency_id.in_(agencies), r.state != "accepted")
     copies = sa.select(c.id).where(c.agency_id.in_(agencies))
     if dossier is not None:
         waiting = waiting.where(r.dossier == dossier)
         copies = copies.where(sa.exists().where(r.id == c.id, r.dossier == dossier))
     if since is not None:
-        since = since if since.tzinfo else since.replace(tzinfo=dt.UTC)
         waiting, copies = waiting.where(r.created_at >= since), copies.where(c.created_at >= since)
     if after is not None:
         waiting, copies = waiting.where(r.id < after), copies.where(c.id < after)

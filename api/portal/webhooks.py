@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Response
 
 from api.clients.model import Caller
-from api.portal.answers import cursor
+from api.portal.answers import created
 from api.portal.idempotency import IdempotentRoute
-from api.portal.schemas import Id
+from api.portal.schemas import Cursor, Id
 from api.web.access import client
 from api.web.parts import Parts, WebParts
 from api.webhooks import schemas
@@ -43,7 +43,7 @@ def _with_secret(endpoint: Endpoint, secret: str, response: Response) -> schemas
     return schemas.EndpointWithSecret.of(endpoint, secret=secret)
 
 
-@router.post("/webhooks", status_code=201)
+@router.post("/webhooks", status_code=201, responses=created(201))
 async def create_webhook(
     parts: Parts, caller: Owner, wanted: schemas.EndpointIn, response: Response
 ) -> schemas.EndpointWithSecret:
@@ -64,7 +64,7 @@ async def list_webhooks(parts: Parts, caller: Owner) -> schemas.WebhooksOut:
 
 
 @router.get("/webhooks/{endpoint_id}")
-async def show_webhook(parts: Parts, caller: Owner, endpoint_id: Id) -> schemas.EndpointOut:
+async def get_webhook(parts: Parts, caller: Owner, endpoint_id: Id) -> schemas.EndpointOut:
     """One endpoint."""
     async with parts.service.db.read() as uow:
         return schemas.EndpointOut.of(await _endpoints(parts).get(uow, caller.client_id, endpoint_id))
@@ -112,7 +112,7 @@ async def rotate_webhook(
     return _with_secret(endpoint, secret, response)
 
 
-@router.post("/webhooks/{endpoint_id}/test", status_code=202)
+@router.post("/webhooks/{endpoint_id}/test", status_code=202, response_class=Response)
 async def test_webhook(parts: Parts, caller: Owner, endpoint_id: Id) -> Response:
     """Sends ``webhook.test`` once; the deliveries say what came of it."""
     async with parts.service.db.write() as uow:
@@ -129,14 +129,14 @@ async def list_deliveries(
     caller: Owner,
     endpoint_id: Id,
     state: State | None = None,
-    after: str | None = None,
+    after: Cursor | None = None,
     limit: Limit = 50,
 ) -> schemas.DeliveriesOut:
     """The log, the newest first; ``state=failed`` are the dead letters."""
     deliveries = Deliveries(parts.service.clock)
     async with parts.service.db.read() as uow:
         await _endpoints(parts).get(uow, caller.client_id, endpoint_id)
-        found = await deliveries.page(uow, endpoint_id, state=state, after=cursor(after), limit=limit + 1)
+        found = await deliveries.page(uow, endpoint_id, state=state, after=after, limit=limit + 1)
         shown = found[:limit]
         attempts = await deliveries.attempts(uow, shown)
     more = shown[-1].id if len(found) > limit else None

@@ -6,7 +6,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from api.portal import batches, copies, register, statistics, uploads, verifications, webhooks
-from api.web import citizen, health, oauth, pki
+from api.web import citizen, docs, health, oauth, pki
 from api.web.gate import Gate
 from api.web.parts import WebParts
 from api.web.problems import on_error, on_http, on_invalid
@@ -34,6 +34,7 @@ def routes(parts: WebParts) -> FastAPI:
     app = _bare("Dauso", parts)
     app.router.routes[:0] = citizen.hot  # first: asked most
     app.include_router(citizen.router)
+    app.include_router(docs.router)
     app.include_router(health.router)
     app.include_router(oauth.router)
     app.include_router(pki.router)

@@ -44,8 +44,7 @@ _HEADERS: Final = (
 )
 _HSTS: Final = (b"strict-transport-security", b"max-age=63072000; includeSubDomains; preload")
 _PACED: Final = (
-    ("POST", "/v/file", "file"), ("POST", "/api/", ""), ("POST", "/v", "check"), ("POST", "/oauth2/", "token"),
-    ("POST", "/mcp", "check"),
+    ("POST", "/v/file", "file"), ("POST", "/v", "check"), ("POST", "/oauth2/", "token"), ("POST", "/mcp", "check"),
 )  # fmt: skip
 _UPLOADS: Final = re.compile(r"^(/v/file|/api/v1/(copies|batches|files|verifications|uploads)(/|$))")
 _REQUEST_ID: Final = re.compile(rb"^[A-Za-z0-9._-]{8,64}$")
@@ -157,12 +156,13 @@ class Gate:
         said = [v for k, v in headers if k == b"content-length"]
         if said and int(said[0]) > passing.most:
             raise BadInput("web.too_large", most=passing.most)
+        if path.startswith("/api/"):  # portals are counted by client, once they have shown who they are
+            return
         kind = next((k for m, p, k in _PACED if scope["method"] == m and path.startswith(p)), "public")
-        if kind:  # portals are counted by client, once they have shown who they are
-            address = scope["client"][0] if scope.get("client") else ""
-            self._pace.address(address, kind)
-            if kind != "public":
-                self._pace.total(kind)
+        address = scope["client"][0] if scope.get("client") else ""
+        self._pace.address(address, kind)
+        if kind != "public":
+            self._pace.total(kind)
 
     async def _received(self, passing: _Passing, receive: Receive) -> Message:
         wait = max(0.001, passing.deadline - time.monotonic()) if passing.deadline else None

@@ -9,6 +9,7 @@ from api.bootstrap import Service
 from api.checking import Checker
 from api.clients.store import Clients
 from api.inner import SignerDoor
+from api.web.handles import Handles
 from api.web.metrics import Metrics
 from api.web.pace import Pace
 from core.sealed import Box
@@ -30,6 +31,7 @@ class WebParts:
     """Encryption at rest of webhook secrets."""
     answers: Box
     """Encryption at rest of answers kept for repetition."""
+    handles: Handles
     templates: Any
     base_url: str
     """How people reach the public door, without a final slash; never taken from a request."""

@@ -14,6 +14,7 @@ from typing import Any, Final
 from cryptography import x509
 from fastapi import APIRouter, Request, Response
 
+from api.portal.answers import TAGGED
 from api.web.access import ANYONE
 from api.web.parts import Parts, WebParts
 from ca_bridge.responder import Failure, failure, is_malformed, made_at
@@ -26,23 +27,30 @@ __all__ = ["router"]
 
 router = APIRouter(prefix="/pki", tags=["PKI"])
 _OCSP: Final = "application/ocsp-response"
+_BYTES: Final = {"type": "string", "format": "binary"}
 _AUTHORITIES: Final = frozenset({"root", "issuing"})
 
 
 def _binary(media_type: str) -> dict[str, Any]:
-    return {
-        "requestBody": {"required": True, "content": {media_type: {"schema": {"type": "string", "format": "binary"}}}}
-    }
+    return {"requestBody": {"required": True, "content": {media_type: {"schema": _BYTES}}}}
 
 
-@router.post("/ocsp", dependencies=[ANYONE], openapi_extra=_binary("application/ocsp-request"))
-async def ocsp_post(request: Request, parts: Parts) -> Response:
+def _made(media_type: str, *statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"content": {media_type: {"schema": _BYTES}}} for status in statuses or (200,)}
+
+
+_ANSWERS: Final = _made(_OCSP, 200, 400)
+"""A question that cannot be read is answered in OCSP's own words."""
+
+
+@router.post("/ocsp", dependencies=[ANYONE], response_class=Response, responses=_ANSWERS, openapi_extra=_binary("application/ocsp-request"))
+async def ask_ocsp(request: Request, parts: Parts) -> Response:
     """Status of one or several certificates."""
     return _status(await parts.signer.ask("ocsp", await _body(request, "application/ocsp-request")))
 
 
-@router.get("/ocsp/{encoded:path}", dependencies=[ANYONE])
-async def ocsp_get(encoded: str, request: Request, parts: Parts) -> Response:
+@router.get("/ocsp/{encoded:path}", dependencies=[ANYONE], response_class=Response, responses={**TAGGED, **_ANSWERS})
+async def get_ocsp(encoded: str, request: Request, parts: Parts) -> Response:
     """The same, with the base64 of the request in the address."""
     try:
         if len(encoded) > LIMITS["pki.get_letters"]:
@@ -55,16 +63,20 @@ async def ocsp_get(encoded: str, request: Request, parts: Parts) -> Response:
     return _status(answer) if made is None else _cacheable(request, parts, answer, _OCSP, made)
 
 
-@router.get("/crl/{slug}.crl", dependencies=[ANYONE])
-async def crl(slug: str, request: Request, parts: Parts) -> Response:
+@router.get(
+    "/crl/{slug}.crl", dependencies=[ANYONE], response_class=Response, responses={**TAGGED, **_made("application/pkix-crl")}
+)
+async def get_crl(slug: str, request: Request, parts: Parts) -> Response:
     """The list of an authority's revoked certificates."""
     answer = await parts.signer.ask("crl", slug=_authority(slug))
     made = x509.load_der_x509_crl(answer).last_update_utc
     return _cacheable(request, parts, answer, "application/pkix-crl", made)
 
 
-@router.get("/certs/{slug}.cer", dependencies=[ANYONE])
-async def certificate(slug: str, request: Request, parts: Parts) -> Response:
+@router.get(
+    "/certs/{slug}.cer", dependencies=[ANYONE], response_class=Response, responses={**TAGGED, **_made("application/pkix-cert")}
+)
+async def get_ca_certificate(slug: str, request: Request, parts: Parts) -> Response:
     """An authority's own certificate."""
     async with parts.service.db.read() as uow:
         held = await parts.service.credentials.of(uow, _authority(slug), KeyPurpose.CA)
@@ -73,8 +85,11 @@ async def certificate(slug: str, request: Request, parts: Parts) -> Response:
     return _cacheable(request, parts, held.certificate, "application/pkix-cert", made)
 
 
-@router.post("/tsa", dependencies=[ANYONE], openapi_extra=_binary("application/timestamp-query"))
-async def timestamp(request: Request, parts: Parts) -> Response:
+@router.post(
+    "/tsa", dependencies=[ANYONE], response_class=Response, responses=_made("application/timestamp-reply"),
+    openapi_extra=_binary("application/timestamp-query"),
+)  # fmt: skip
+async def make_timestamp(request: Request, parts: Parts) -> Response:
     """A time-stamp token, or the reason why there is none."""
     answer = await parts.signer.ask("timestamp", await _body(request, "application/timestamp-query"))
     return Response(answer, headers={"cache-control": "no-store"}, media_type="application/timestamp-reply")

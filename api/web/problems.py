@@ -5,6 +5,7 @@ from typing import Any, Final
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 
 from core.errors import BadInput, Broken, Conflict, NotFound, Refused, ServiceError, Unavailable
@@ -94,9 +95,18 @@ async def on_invalid(request: Request, error: Exception) -> Response:
     return problem("web.invalid", 422, language_of(request), _reference(request), errors=where)
 
 
+def _methods(request: Request) -> set[str]:
+    """All methods of a path; the framework names those of the first route alone (RFC 9110 §15.5.6)."""
+    path = request.scope["path"]
+    routes = iter_route_contexts(request.app.routes)
+    return {m for r in routes if r.path_regex.match(path) for m in r.methods or ()}
+
+
 async def on_http(request: Request, error: Exception) -> Response:
     """What the framework says by itself: no such route, no such method, an unreadable body."""
     assert isinstance(error, HTTPException)
     code = {404: "web.no_such_thing", 405: "web.method", 413: "web.too_large"}.get(error.status_code, "web.unreadable")
-    headers = dict(error.headers) if error.headers else None
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["allow"] = ", ".join(sorted(_methods(request)))
     return problem(code, error.status_code, language_of(request), _reference(request), headers)

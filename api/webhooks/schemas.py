@@ -4,8 +4,9 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Annotated, Any, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from api.portal.schemas import Moment
 from api.webhooks.delivery import data_of
 from api.webhooks.model import Attempt, Delivery, Endpoint, Scheme
 from audit.outbox import Event, EventType
@@ -16,7 +17,10 @@ __all__ = [
     "EventOut", "EventsOut", "ReplayIn", "ReplayOut", "RotateIn", "WebhooksOut",
 ]  # fmt: skip
 
-Url = Annotated[str, Field(max_length=2_000, examples=["https://portal.example.gov.vn/hooks/dauso"])]
+Url = Annotated[
+    str,
+    Field(max_length=2_000, examples=["https://portal.example.gov.vn/hooks/dauso"], json_schema_extra={"format": "uri"}),
+]
 Types = Annotated[list[EventType], Field(max_length=len(EventType), description="Empty: all types.")]
 
 
@@ -49,7 +53,7 @@ class RotateIn(_In):
 class ReplayIn(_In):
     """Dead letters made since then."""
 
-    since: Annotated[AwareDatetime, Field(examples=["2026-11-25T00:00:00Z"])]
+    since: Annotated[Moment, Field(examples=["2026-11-25T00:00:00Z"])]
 
 
 class ReplayOut(BaseModel):

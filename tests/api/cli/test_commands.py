@@ -183,3 +183,23 @@ def test_doctor_tells_what_is_well(home):
     checks = {r["check"]: r["good"] for r in rows(dauso(home, "doctor", "--json"))}
     assert checks["database"]
     assert checks["key store"]
+
+
+def test_verify_writes_a_signed_sheet_where_the_keys_are(home, copy, tmp_path):
+    sheet = tmp_path / "sheet.pdf"
+    (row,) = rows(dauso(home, "verify", copy["file"], "--report", sheet, "--json"))
+    assert row["verdict"] == "genuine"
+    (seen,) = rows(dauso(home, "verify", sheet, "--json", code=3))
+    assert [s["role"] for s in seen["signatures"]] == ["report"]
+
+
+def test_a_sheet_that_cannot_be_made_is_refused_in_plain_words(home, copy, tmp_path):
+    sheet = tmp_path / "sheet.pdf"
+    with_anchor = ("--anchor", home / "pki" / "root.pem")
+    for arguments in ((copy["file"], copy["file"]), (copy["file"], *with_anchor), (copy["file"], "--lists", tmp_path)):
+        refused = dauso(home, "verify", *arguments, "--report", sheet, "--json", code=2)
+        assert rows(refused)[0]["error"] == "verify.report_alone"
+    nowhere = dauso(tmp_path / "none", "verify", copy["file"], "--report", sheet, code=3)
+    assert "home.missing" in nowhere.stderr
+    assert "cli.cannot_write" in dauso(home, "verify", copy["file"], "--report", tmp_path, code=3).stderr
+    assert not sheet.exists()
