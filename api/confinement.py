@@ -6,19 +6,29 @@ key file nor practice passkeys: the kernel refuses, also to its children, and it
 
 import contextlib
 import ctypes
+import os
 import sys
 import tempfile
 from pathlib import Path
 
 import landlock
 
+from api.bootstrap import Service
+from core.errors import Refused
 from core.logs import logger
 from core.settings import Settings
+from core.values import Realm
 
-__all__ = ["hide_memory", "shut_out_of_keys"]
+__all__ = ["hide_memory", "require_confined", "shut_out_of_keys"]
 
 _READ = landlock.FSAccess.READ_FILE | landlock.FSAccess.READ_DIR | landlock.FSAccess.EXECUTE
-_SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc", "/proc", "/sys", "/dev", "/opt", "/run", "/var/run")
+_SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/proc", "/sys", "/dev", "/run/systemd/resolve")
+_FILES = (
+    "/etc/ssl", "/etc/pki", "/etc/ca-certificates", "/etc/resolv.conf", "/etc/hosts", "/etc/host.conf", "/etc/nsswitch.conf",
+    "/etc/gai.conf", "/etc/localtime", "/etc/timezone", "/etc/mime.types", "/etc/ld.so.cache", "/etc/passwd", "/etc/group",
+    "/etc/services", "/etc/protocols",
+)  # fmt: skip
+"""Named one by one: keys of other services lie in the same folders."""
 _DUMPABLE = 4
 
 
@@ -26,7 +36,7 @@ def shut_out_of_keys(settings: Settings) -> bool:
     """For good, for this thread and all that it starts: call it first. False where the kernel cannot."""
     home = settings.home.resolve()
     rules = landlock.Ruleset()
-    readable = [Path(each) for each in (*_SYSTEM, sys.prefix, sys.base_prefix, *sys.path) if each]
+    readable = [Path(each) for each in (*_SYSTEM, *_FILES, sys.prefix, sys.base_prefix, *sys.path) if each]
     readable += [home / "home.json", home / "pki", settings.web_key.resolve()]
     if settings.tsa_anchor is not None:
         readable.append(settings.tsa_anchor.resolve())
@@ -47,7 +57,26 @@ def shut_out_of_keys(settings: Settings) -> bool:
     except OSError as error:
         logger().warning("web.not_confined", error=type(error).__name__)
         return False
-    return True
+    return not _reaches_keys(settings)
+
+
+def _reaches_keys(settings: Settings) -> bool:
+    """Asked of the kernel, not of our rules: they are a union, and a home may lie under something that is open."""
+    for path in (settings.key_file, settings.home / "key-file", settings.home / "keys"):
+        if path is not None and path.exists():
+            try:
+                os.close(os.open(path, os.O_RDONLY))
+            except OSError:
+                continue
+            logger().error("web.reaches_keys", kind=path.name)
+            return True
+    return False
+
+
+def require_confined(service: Service, confined: bool) -> None:
+    """In production a web process that could read keys does not start. Raises ``home.not_confined``."""
+    if not confined and service.realm is Realm.PRODUCTION:
+        raise Refused("home.not_confined")
 
 
 def hide_memory() -> None:

@@ -45,6 +45,7 @@ class SignerDoor:
         transport = httpx2.AsyncHTTPTransport(uds=str(socket))
         self._client = httpx2.AsyncClient(transport=transport, base_url="http://signer")
         self._seconds = seconds
+        self._room = asyncio.Semaphore(LIMITS["web.waiting"])
 
     async def ask(self, what: str, body: bytes = b"", **words: Any) -> bytes:
         """Raises ``signer.unreachable`` and whatever the signer says."""
@@ -71,7 +72,16 @@ class SignerDoor:
         return True
 
     async def rest(self, copy_id: str, seconds: float) -> None:
-        """Returns when a copy rests or the time is up. A signer that is away is asked again: what waits for it is safe."""
+        """Returns when a copy rests or the time is up. A signer that is away is asked again: what waits for it is safe.
+
+        Where too many wait already it returns at once: a recall or a status answer must still get through.
+        """
+        if self._room.locked():
+            return
+        async with self._room:
+            await self._rest(copy_id, seconds)
+
+    async def _rest(self, copy_id: str, seconds: float) -> None:
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             try:

@@ -22,7 +22,7 @@ from api import bootstrap
 from api.answering import handlers
 from api.checking import Checker
 from api.clients.store import Clients
-from api.confinement import hide_memory, shut_out_of_keys
+from api.confinement import hide_memory, require_confined, shut_out_of_keys
 from api.inner import SignerDoor, inner_app, make_run_folder, make_socket_folder
 from api.roles import ProcessRole
 from api.sign.app import make_sign_app
@@ -114,9 +114,10 @@ async def serve_web(settings: Settings, public: socket.socket, operator: socket.
     """Serve until a signal; several processes may share ``public``. Confines this process for good."""
     _web_key(settings)
     make_run_folder(settings.socket)
-    shut_out_of_keys(settings)
+    confined = shut_out_of_keys(settings)
     tracing = start_tracing(settings, "web")
     async with open_web(settings) as parts:
+        require_confined(parts.service, confined)
         servers = [_Server(_config(make_app(parts), settings))]
         sockets = [public]
         if operator is not None:
@@ -167,6 +168,8 @@ async def serve_signer(settings: Settings) -> None:
         ]
         sockets = [inner, listen(settings.sign_bind)]
         at_work = [asyncio.create_task(work()) for work in bootstrap.signer_work(service)]
+        for task in at_work:
+            task.add_done_callback(lambda ended: _end_with(ended, servers))
         try:
             await _until_signal(servers, sockets)
         finally:
@@ -177,6 +180,14 @@ async def serve_signer(settings: Settings) -> None:
             settings.socket.unlink(missing_ok=True)
 
 
+def _end_with(task: asyncio.Task[None], servers: list[_Server]) -> None:
+    """Work that should never end has ended: better a new process than half a signer."""
+    if not task.cancelled():
+        logger().error("signer.work_ended", error=type(task.exception()).__name__)
+        for each in servers:
+            each.should_exit = True
+
+
 # ---------------------------------------------------------------------------------------------------------- worker
 async def serve_worker(settings: Settings) -> None:
     """Background work without keys: portals are told what happens. Until a signal; confines this process for good."""
@@ -185,12 +196,13 @@ async def serve_worker(settings: Settings) -> None:
     key = _web_key(settings)
     make_run_folder(settings.socket)
     (settings.home / "executors").mkdir(exist_ok=True, mode=0o700)
-    shut_out_of_keys(settings)
+    confined = shut_out_of_keys(settings)
     stopping = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stopping.set)
     private = named(settings.outbound_private)
     async with bootstrap.open_service(settings, ProcessRole.WORKER) as service:
+        require_confined(service, confined)
         await bootstrap.require_narrow_rights(service)
         jobs = DurableJobs(
             database=settings.worker_database, executor=settings.executor_id, locks=settings.home / "executors",

@@ -10,7 +10,8 @@ there ``append`` takes its number under a lock that is held to the end of the tr
 * ``append`` is the last statement of its transaction: others wait then for one commit only, and nobody who holds the
   lock waits for a row that another holds.
 * Numbers may have gaps (a transaction that was given up); they never come late.
-* A thing happens once to its subject: told again by work that is repeated after a crash, it stays one event.
+* A thing happens once to its subject, or once an ``occasion`` (a batch tried again may finish again): told again by work
+  that is repeated after a crash, it stays one event.
 """
 
 import datetime as dt
@@ -41,7 +42,8 @@ event_table = sa.Table(
     sa.Column("subject", sa.String(26), nullable=False),
     sa.Column("at", UtcDateTime, nullable=False),
     sa.Column("data", sa.JSON, nullable=False),
-    sa.UniqueConstraint("subject", "type"),
+    sa.Column("occasion", sa.Integer, nullable=False),
+    sa.UniqueConstraint("subject", "type", "occasion"),
     sa.Index("ix_event_agency", "agency_id", "seq"),
 )
 append_only(event_table)
@@ -78,6 +80,7 @@ class Event:
     subject: str
     """Id of the copy or batch."""
     at: dt.datetime
+    occasion: int = 0
     data: dict[str, Any] = field(default_factory=dict)
     """More ids; never a name, a title or a reason."""
 
@@ -89,8 +92,9 @@ class Outbox:
         self._clock = clock
 
     async def append(
-        self, uow: UnitOfWork, type_: EventType, *, realm: Realm, agency_id: str, subject: str, **data: str | None
-    ) -> None:
+        self, uow: UnitOfWork, type_: EventType, *, realm: Realm, agency_id: str, subject: str, occasion: int = 0,
+        **data: str | None,
+    ) -> None:  # fmt: skip
         """Last in the transaction that makes it true; ids that are None are left out. Raises ``event.no_id``."""
         ids = {name: value for name, value in data.items() if value is not None}
         for name, value in ids.items():
@@ -98,7 +102,7 @@ class Outbox:
                 raise Broken("event.no_id", name=name)
         values: dict[str, Any] = {
             "id": new_id(self._clock), "type": type_, "realm": realm, "agency_id": agency_id, "subject": subject,
-            "at": self._clock.now(), "data": ids,
+            "occasion": occasion, "at": self._clock.now(), "data": ids,
         }  # fmt: skip
         if uow.dialect.name != "sqlite":
             values["seq"] = _NUMBER

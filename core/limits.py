@@ -53,6 +53,7 @@ LIMITS: Final[dict[str, int]] = {
     # the doors over HTTP
     "web.body_bytes": 1024 * 1024,  # a request's body where the route does not say otherwise
     "web.file_bytes": 200 * 1024 * 1024 + 64 * 1024,  # a file with the multipart frame around it
+    "web.list_bytes": 8 * 1024 * 1024,  # a batch as JSON
     "web.body_seconds": 300,  # a whole body; weak lines use resumable uploads
     "web.header_bytes": 16 * 1024,
     "web.headers": 80,
@@ -61,14 +62,17 @@ LIMITS: Final[dict[str, int]] = {
     "web.files_per_copy": 100,  # scanned pages given one by one
     "web.page": 200,  # rows of one page of a list
     "web.wait_seconds": 25,  # longest long poll: below the idle time of usual proxies
+    "web.waiting": 64,  # long polls at a time in one process; beyond, answers come at once
     "web.drain_seconds": 30,  # how long requests under way may take at a stop
     "inbox.lease_seconds": 30,  # a request taken by a dead process is taken again after that; a living one renews
+    "inbox.tries": 8,  # a paper put back that often is refused; the wait doubles each time
     "inbox.at_once": 3,  # papers under way in one signer: intake in its own process, the rest on the loop
     "inbox.sweep_seconds": 10,  # how often a signer looks without being woken: only recovery waits for this
     "idempotency.days": 7,
     "idempotency.lease_seconds": 60,  # a repeated request waits that long for one whose process died
     "statistics.days": 400,
     "search.words": 8,
+    "upload.day_bytes": 20 * 1024 * 1024 * 1024,  # one client's files in 24 hours
     "search.few": 200,  # a word on that many lines or more counts as common
     "search.walk": 10_000,  # lines of the rarest word that a search looks at
     "batch.items": 5_000,
@@ -82,6 +86,7 @@ LIMITS: Final[dict[str, int]] = {
     "webhooks.fan_out": 500,  # events or deliveries taken in one transaction
     "webhooks.keep_days": 30,  # the delivery log
     "webhooks.overlap_hours": 168,  # longest time that a replaced secret still signs
+    "mcp.offices": 20,  # offices in one answer to an assistant
     # requests a minute in one process
     "rate.public_minute": 1_200,  # pages, lists, PKI: from one address
     "rate.check_minute": 120,  # questions by code from one address: an office behind one address must be served
@@ -90,6 +95,7 @@ LIMITS: Final[dict[str, int]] = {
     "rate.file_total_minute": 1_200,
     "rate.token_minute": 60,
     "rate.token_total_minute": 6_000,
+    "rate.failed_minute": 120,  # wrong credentials from one address
     "rate.client_minute": 6_000,  # one portal's backend
     "oauth.token_seconds": 600,
     "oauth.assertion_seconds": 300,  # longest life of a client assertion

@@ -10,11 +10,16 @@ from typing import Any, Final
 
 import structlog
 
-__all__ = ["ALLOWED", "configure", "logger"]
+__all__ = ["ALLOWED", "code_of", "configure", "logger"]
 
 ALLOWED: Final = frozenset(
     {"event", "level", "at", "code", "error", "id", "kind", "state", "step", "role", "count", "ms", "bytes", "slot"}
 )
+
+
+def code_of(error: BaseException) -> str:
+    """The stable code of an error of ours; the class of any other, which says nothing about its contents."""
+    return str(getattr(error, "code", type(error).__name__))
 
 
 def _only_allowed(_logger: Any, _method: str, line: structlog.types.EventDict) -> structlog.types.EventDict:

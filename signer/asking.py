@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from core.db import UnitOfWork
-from core.errors import Refused
+from core.errors import Conflict, Refused
 from core.limits import LIMITS
 from signer.activation import redeem
 from signer.ceremony import SigningDesk, SigningOrder
@@ -57,5 +57,9 @@ async def asked_again(
     async with desk.db.write() as uow:
         credential = await desk.credentials.get(uow, order.credential_id)
         opened = await ask(uow, credential, prepared)
-        await uow.execute(order_table.update().where(order_table.c.id == order.id).values(activation_tx=opened.tx))
+        t = order_table.c
+        mine = t.id == order.id, t.activation_tx == order.activation_tx, t.state == "prepared"
+        done = await uow.execute(order_table.update().where(*mine).values(activation_tx=opened.tx))
+        if done.rowcount != 1:  # somebody has asked again meanwhile: theirs is the question
+            raise Conflict("activation.asked_again")
     return replace(order, activation_tx=opened.tx), opened

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 
 from core.db import UtcDateTime, metadata
 
-__all__ = ["copy_table", "order_table"]
+__all__ = ["UNFINISHED", "copy_table", "order_table"]
 
 order_table = sa.Table(
     "signing_order",
@@ -26,6 +26,9 @@ order_table = sa.Table(
     sa.CheckConstraint("state in ('prepared', 'intended', 'made', 'dropped')", name="state"),
 )
 """``prepared`` (bytes fixed) → ``intended`` (activation spent, intent leaf durable) → ``made`` | ``dropped``."""
+
+UNFINISHED = "state <> 'voided' AND (state <> 'released' OR receipt IS NULL)"
+"""Of a copy that something is still to be done for."""
 
 copy_table = sa.Table(
     "certified_copy",
@@ -64,6 +67,9 @@ copy_table = sa.Table(
     sa.Column("recall_from", UtcDateTime),
     sa.Index("ix_certified_copy_recalled", "agency_id", "recalled_at"),
     sa.Index("ix_certified_copy_released", "released"),
+    sa.Index(
+        "ix_certified_copy_unfinished", "id", sqlite_where=sa.text(UNFINISHED), postgresql_where=sa.text(UNFINISHED)
+    ),
     sa.Index("ix_certified_copy_content", "content"),
     sa.Index("ix_certified_copy_state", "agency_id", "state"),
     sa.UniqueConstraint("agency_id", "status_year", "status_index"),

@@ -7,6 +7,7 @@ import binascii
 import datetime as dt
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -297,6 +298,9 @@ def _unverified_subject(text: str) -> str:
     try:
         payload = text.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        return str(claims["sub"])[:26]
+        subject = claims["sub"]
     except (IndexError, ValueError, KeyError, TypeError, binascii.Error):
         raise Refused("oauth.invalid_client") from None
+    if not isinstance(subject, str) or not re.fullmatch(r"[0-9a-z]{26}", subject):
+        raise Refused("oauth.invalid_client")
+    return subject

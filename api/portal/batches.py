@@ -64,8 +64,8 @@ async def create_batch(request: Request, wanted: BatchIn, parts: Parts, caller: 
 async def list_batches(parts: Parts, caller: Reader, after: Cursor | None = None, limit: Limit = 50) -> Response:
     """The newest first."""
     async with parts.service.db.read() as uow:
-        found = await _batches(parts).of_client(uow, caller.client_id, after, limit + 1)
-        views = [await _view(parts, uow, each) for each in found if each.agency_id in caller.agencies]
+        found = await _batches(parts).of_client(uow, caller.client_id, caller.agencies, after, limit + 1)
+        views = [await _view(parts, uow, each) for each in found]
     return page(views, limit, views[limit - 1].id if len(views) > limit else None)
 
 

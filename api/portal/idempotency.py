@@ -6,9 +6,10 @@ Rules (per client, seven days):
 * while the first one runs, others hear 409; a runner that died loses the row after a minute, and the next one works
   under the *same* id, so a row made before the crash is found, not made twice;
 * the same key with another body hears 422. A file sent again inside multipart is the same body whatever its boundary;
-* answers of our own failing (5xx) and of pacing are not kept: trying again must help.
+* answers of our own failing (5xx) and of pacing are not kept: trying again must help, and works under the same id.
 """
 
+import asyncio
 import datetime as dt
 import hashlib
 import json
@@ -22,6 +23,8 @@ from fastapi.routing import APIRoute
 from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
+from api.clients.model import Caller
+from api.web.access import access_of
 from api.web.parts import WebParts
 from api.web.problems import on_error
 from core.db import UtcDateTime, insert_new, metadata
@@ -63,6 +66,9 @@ class IdempotentRoute(APIRoute):
         inner = super().get_route_handler()
 
         async def handler(request: Request) -> Response:
+            access = access_of(self)
+            if access is not None:
+                await access(request)  # before anything is read, kept or replayed
             if self.body_field is not None and media_type(request) != "application/json":
                 raise BadInput("web.wrong_type")
             key = request.headers.get("idempotency-key")
@@ -84,10 +90,11 @@ class _Once:
         self._request = request
         self._parts: WebParts = request.app.state.parts
         self._key = hashlib.sha256(key.encode()).digest()
+        self._until = dt.datetime.min.replace(tzinfo=dt.UTC)
 
     async def run(self, inner: Callable[[Request], Coroutine[Any, Any, Response]]) -> Response:
-        request, parts = self._request, self._parts
-        caller = await parts.clients.authenticate(request.headers.get("authorization", ""))
+        request = self._request
+        caller: Caller = request.state.caller
         body = await _digest(request)
         kept, subject = await self._begin(caller.client_id, body)
         if kept is not None:
@@ -98,10 +105,10 @@ class _Once:
         except ServiceError as error:
             response = await on_error(request, error)
         except BaseException:
-            await self._forget(caller.client_id)
+            await asyncio.shield(self._give_up(caller.client_id))
             raise
         if response.status_code >= 500 or response.status_code in _NOT_KEPT:
-            await self._forget(caller.client_id)
+            await self._give_up(caller.client_id)
         else:
             await self._keep(caller.client_id, response)
         return response
@@ -113,7 +120,7 @@ class _Once:
         """The kept answer, or the id to work under. Raises ``idempotency.other_body``, ``idempotency.running``."""
         clock = self._parts.service.clock
         now = clock.now()
-        until = now + dt.timedelta(seconds=LIMITS["idempotency.lease_seconds"])
+        until = self._until = now + dt.timedelta(seconds=LIMITS["idempotency.lease_seconds"])
         fresh = {
             "client_id": client_id, "key_sha256": self._key, "request_sha256": body, "subject": new_id(clock),
             "answer": None, "until": until, "expires_at": now + dt.timedelta(days=LIMITS["idempotency.days"]),
@@ -139,16 +146,25 @@ class _Once:
         plain = json.dumps([response.status_code, headers]).encode() + b"\n" + bytes(response.body)
         sealed = self._parts.answers.seal(plain, client_id.encode() + self._key)
         async with self._parts.service.db.write() as uow:
-            await uow.execute(answer_table.update().where(self._where(client_id)).values(answer=sealed))
+            await uow.execute(answer_table.update().where(self._mine(client_id)).values(answer=sealed))
 
     def _opened(self, client_id: str, sealed: bytes) -> Response:
         head, _, body = self._parts.answers.open(sealed, client_id.encode() + self._key).partition(b"\n")
         status, headers = json.loads(head)
         return Response(body, status, {**headers, "idempotency-replayed": "true", "cache-control": "no-store"})
 
-    async def _forget(self, client_id: str) -> None:
+    async def _give_up(self, client_id: str) -> None:
+        """The next try begins at once, and under the same id: what was made before the failure is found again."""
         async with self._parts.service.db.write() as uow:
-            await uow.execute(answer_table.delete().where(self._where(client_id), answer_table.c.answer.is_(None)))
+            await uow.execute(
+                answer_table.update()
+                .where(self._mine(client_id))
+                .values(until=self._parts.service.clock.now() - dt.timedelta(seconds=1))
+            )
+
+    def _mine(self, client_id: str) -> sa.ColumnElement[bool]:
+        """Still ours: a runner that took over after the lease has another end of it."""
+        return sa.and_(self._where(client_id), answer_table.c.until == self._until, answer_table.c.answer.is_(None))
 
 
 async def _digest(request: Request) -> bytes:

@@ -6,6 +6,7 @@ piece may reach another. A file belongs to the client that sent it; its name is 
 
 import base64
 import binascii
+import datetime as dt
 import hashlib
 from typing import Annotated, Any
 
@@ -18,8 +19,8 @@ from api.portal.idempotency import IdempotentRoute
 from api.portal.schemas import FileOut, Id
 from api.web.access import ANYONE, client
 from api.web.parts import Parts, WebParts
-from core.db import UnitOfWork, UtcDateTime, metadata, row_by
-from core.errors import BadInput, Conflict, NotFound
+from core.db import UnitOfWork, UtcDateTime, insert_new, metadata, row_by
+from core.errors import BadInput, Conflict, NotFound, Refused
 from core.limits import LIMITS
 
 __all__ = ["keep_file", "require_files", "router"]
@@ -34,6 +35,7 @@ upload_table = sa.Table(
     sa.Column("document", sa.String(64)),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Index("ix_upload_client_document", "client_id", "document"),
+    sa.Index("ix_upload_client_created_at", "client_id", "created_at"),
 )
 part_table = sa.Table(
     "upload_part",
@@ -82,12 +84,22 @@ async def keep_file(parts: WebParts, caller: Caller, upload_id: str, data: bytes
         raise BadInput("upload.empty")
     name = await parts.service.documents.put(data)
     async with parts.service.db.write() as uow:
+        await _require_room(parts, uow, caller, len(data))
         await uow.execute(
-            upload_table.insert(),
+            insert_new(uow, upload_table),
             {"id": upload_id, "client_id": caller.client_id, "length": len(data), "position": len(data), "document": name,
              "created_at": parts.service.clock.now()},
         )  # fmt: skip
     return name
+
+
+async def _require_room(parts: WebParts, uow: UnitOfWork, caller: Caller, more: int) -> None:
+    """One client does not fill the store for all. Raises ``upload.too_much``."""
+    t = upload_table.c
+    since = parts.service.clock.now() - dt.timedelta(days=1)
+    lately = sa.select(sa.func.sum(t.length)).where(t.client_id == caller.client_id, t.created_at > since)
+    if int((await uow.execute(lately)).scalar_one() or 0) + more > LIMITS["upload.day_bytes"]:
+        raise Refused("upload.too_much", most=LIMITS["upload.day_bytes"] // 2**30, retry_after=3600)
 
 
 async def require_files(uow: UnitOfWork, caller: Caller, names: list[str]) -> None:
@@ -134,8 +146,9 @@ async def begin_upload(request: Request, parts: Parts, caller: Writer) -> Respon
     if length > LIMITS["intake.bytes"]:
         raise BadInput("web.too_large", most=LIMITS["intake.bytes"])
     async with parts.service.db.write() as uow:
+        await _require_room(parts, uow, caller, length)
         await uow.execute(
-            upload_table.insert(),
+            insert_new(uow, upload_table),
             {"id": request.state.subject, "client_id": caller.client_id, "length": length, "position": 0, "document": None,
              "created_at": parts.service.clock.now()},
         )  # fmt: skip

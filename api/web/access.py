@@ -13,7 +13,7 @@ from starlette.routing import Route
 from api.clients.model import Caller, Scope
 from core.errors import Refused
 
-__all__ = ["ANYONE", "OPERATOR", "Access", "client", "open_to_anyone"]
+__all__ = ["ANYONE", "OPERATOR", "Access", "access_of", "client", "open_to_anyone"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,27 @@ class Access:
         """The caller of a client's route. Raises ``web.no_credentials``, ``web.bad_credentials``, ``web.no_scope``."""
         if self.who != "client":
             return None
-        caller: Caller = await request.app.state.parts.clients.authenticate(request.headers.get("authorization", ""))
-        request.state.caller = caller
+        known: Caller | None = getattr(request.state, "caller", None)
+        if known is not None:  # asked once a request, before its body is read
+            return known
+        caller = await self._authenticated(request)
         if self.scope is not None and self.scope not in caller.scopes:
             raise Refused("web.no_scope", scope=self.scope.value)
         request.state.pace = request.app.state.parts.pace.client(caller.client_id)
+        request.state.caller = caller
+        return caller
+
+    @staticmethod
+    async def _authenticated(request: Request) -> Caller:
+        """Who fails is counted by address: a flood of wrong keys is turned away before the database is asked."""
+        parts = request.app.state.parts
+        address = request.client.host if request.client else ""
+        parts.pace.may_try(address)
+        try:
+            caller: Caller = await parts.clients.authenticate(request.headers.get("authorization", ""))
+        except Refused:
+            parts.pace.failed(address)
+            raise
         return caller
 
 
@@ -52,3 +68,13 @@ def open_to_anyone(path: str, endpoint: Callable[[Request], Awaitable[Response]]
     made = Route(path, endpoint, methods=[method], include_in_schema=False)
     made.access = ANYONE.dependency  # type: ignore[attr-defined]
     return made
+
+
+def access_of(route: Any) -> Access | None:
+    """Who may open a route, as it declares itself; None where it does not, or says two things."""
+    declared = getattr(route, "access", None)
+    if isinstance(declared, Access):
+        return declared
+    dependant = getattr(route, "dependant", None)
+    found = [d.call for d in dependant.dependencies if isinstance(d.call, Access)] if dependant is not None else []
+    return found[0] if len(found) == 1 else None

@@ -6,10 +6,10 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from api.portal import batches, copies, register, statistics, uploads, verifications, webhooks
-from api.web import citizen, docs, health, oauth, pki
+from api.web import citizen, docs, health, mcp, oauth, pki
 from api.web.gate import Gate
 from api.web.parts import WebParts
-from api.web.problems import on_error, on_http, on_invalid
+from api.web.problems import on_broken, on_error, on_http, on_invalid
 from core.errors import ServiceError
 
 __all__ = ["make_app", "make_operator_app"]
@@ -24,6 +24,7 @@ def _bare(title: str, parts: WebParts) -> FastAPI:
     )  # fmt: skip
     app.state.parts = parts
     app.add_exception_handler(ServiceError, on_error)
+    app.add_exception_handler(Exception, on_broken)
     app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_exception_handler(HTTPException, on_http)
     return app
@@ -33,6 +34,7 @@ def routes(parts: WebParts) -> FastAPI:
     """All public routes, without the gate."""
     app = _bare("Dauso", parts)
     app.router.routes[:0] = citizen.hot  # first: asked most
+    app.router.routes.append(mcp.route)
     app.include_router(citizen.router)
     app.include_router(docs.router)
     app.include_router(health.router)

@@ -1,4 +1,4 @@
-"""``/openapi.json``: what portals and programs may ask, for generators, testers and the page that people read.
+"""``/openapi.json`` and ``/docs``: what portals and programs may ask, for generators, testers and people.
 
 The routes say most of it; here is what holds for all of them: who may call, what the gate and the access check may
 answer, which headers come along. The first sentence of an operation is Vietnamese, in the catalogue under ``api.<id>``.
@@ -18,8 +18,9 @@ from api.clients.model import Scope
 from api.portal.idempotency import IdempotentRoute
 from api.portal.schemas import CopyForm, CopyIn
 from api.web.access import ANYONE, Access
-from api.web.parts import Parts
+from api.web.parts import Parts, WebParts
 from api.web.problems import MEDIA_TYPE
+from api.web.shell import build
 from core.messages import sentence
 
 __all__ = ["access_of", "document", "operations", "router"]
@@ -213,10 +214,41 @@ def _statuses(operation: dict[str, Any], route: RouteContext, client: bool, once
 
 
 # ---------------------------------------------------------------------------------------------------------- routes
+def _made(request: Request, parts: WebParts) -> tuple[bytes, bytes]:
+    """The document and its page; made at the first question, then the same for the life of the process."""
+    state = request.app.state
+    if not hasattr(state, "documents"):
+        found = document(request.app, parts.base_url)
+        page = parts.templates.get_template("docs.html").render(
+            operations=list(_shown(found)), server=parts.base_url, static=f"/v/static/{build()}", plain=sentence
+        )
+        state.documents = (json.dumps(found, ensure_ascii=False).encode(), page.encode())
+    made: tuple[bytes, bytes] = state.documents
+    return made
+
+
+def _shown(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Operations as the page has them."""
+    for path, methods in found["paths"].items():
+        for method, each in methods.items():
+            text, _, scope = each["description"].partition("\n\nScope: ")
+            yield {
+                "operationId": each["operationId"], "method": method.upper(), "path": path, "text": text.replace("``", ""),
+                "scope": scope.strip("`."), "bodies": list(each.get("requestBody", {}).get("content", ())),
+                "statuses": sorted(each["responses"]),
+                "parameters": [{"description": "", **p} for p in each["parameters"]],
+            }  # fmt: skip
+
+
 @router.get("/openapi.json", dependencies=[ANYONE])
 async def openapi(request: Request, parts: Parts) -> Response:
-    """Made at the first question, then the same for the life of the process."""
-    state = request.app.state
-    if not hasattr(state, "openapi"):
-        state.openapi = json.dumps(document(request.app, parts.base_url), ensure_ascii=False).encode()
-    return Response(state.openapi, headers={"cache-control": "public, max-age=300"}, media_type="application/json")
+    """For generators and tools."""
+    headers = {"cache-control": "public, max-age=300"}
+    return Response(_made(request, parts)[0], headers=headers, media_type="application/json")
+
+
+@router.get("/docs", dependencies=[ANYONE])
+async def page(request: Request, parts: Parts) -> Response:
+    """The same for people, without a script."""
+    headers = {"cache-control": "public, max-age=300"}
+    return Response(_made(request, parts)[1], headers=headers, media_type="text/html; charset=utf-8")

@@ -46,7 +46,9 @@ _HSTS: Final = (b"strict-transport-security", b"max-age=63072000; includeSubDoma
 _PACED: Final = (
     ("POST", "/v/file", "file"), ("POST", "/v", "check"), ("POST", "/oauth2/", "token"), ("POST", "/mcp", "check"),
 )  # fmt: skip
-_UPLOADS: Final = re.compile(r"^(/v/file|/api/v1/(copies|batches|files|verifications|uploads)(/|$))")
+_FILES: Final = re.compile(r"^(/v/file|/api/v1/(copies|files|verifications(/report)?|uploads/[0-9a-z]+))$")
+"""Where the body is a file, or a form with files in it."""
+_LISTS: Final = re.compile(r"^/api/v1/batches$")
 _REQUEST_ID: Final = re.compile(rb"^[A-Za-z0-9._-]{8,64}$")
 _OPEN: Final = frozenset({"/healthz", "/readyz"})
 """Asked by load balancers under any name."""
@@ -150,8 +152,7 @@ class Gate:
         if re.sub(r":\d{1,5}$", "", host) not in self._hosts:
             raise Refused("web.wrong_host")
         _require_one_length(headers)
-        upload = scope["method"] in {"POST", "PUT", "PATCH"} and _UPLOADS.match(path)
-        passing.most = LIMITS["web.file_bytes"] if upload else LIMITS["web.body_bytes"]
+        passing.most = LIMITS[_size_row(scope)]
         passing.deadline = passing.started + LIMITS["web.body_seconds"]
         said = [v for k, v in headers if k == b"content-length"]
         if said and int(said[0]) > passing.most:
@@ -198,6 +199,14 @@ class Gate:
         method = passing.scope["method"] if passing.scope["method"] in _METHODS else "other"
         self._metrics.answered(method, name, status, seconds)
         logger().info("request", id=passing.reference, kind=f"{method} {name}", state=status, ms=round(seconds * 1000))
+
+
+def _size_row(scope: Scope) -> str:
+    if scope["method"] not in {"POST", "PATCH"}:
+        return "web.body_bytes"
+    if _FILES.match(scope["path"]):
+        return "web.file_bytes"
+    return "web.list_bytes" if _LISTS.match(scope["path"]) else "web.body_bytes"
 
 
 def _is_page(scope: Scope) -> bool:

@@ -33,6 +33,16 @@ class Pace:
         """All addresses together: guessing from many addresses."""
         self._hit(f"rate.{kind}_total_minute", "all")
 
+    def failed(self, address: str) -> None:
+        """Somebody there showed a credential that is none."""
+        self._limiter.hit(RateLimitItemPerMinute(LIMITS["rate.failed_minute"]), "rate.failed_minute", _network(address))
+
+    def may_try(self, address: str) -> None:
+        """Too many failures lately close the door for a moment."""
+        item = RateLimitItemPerMinute(LIMITS["rate.failed_minute"])
+        if not self._limiter.test(item, "rate.failed_minute", _network(address)):
+            raise Refused("web.too_many", retry_after=30)
+
     def client(self, client_id: str) -> tuple[int, int]:
         """A portal's backend; returns (limit, remaining), which its answers tell."""
         item = self._hit("rate.client_minute", client_id)

@@ -43,7 +43,13 @@ _ANSWERS: Final = _made(_OCSP, 200, 400)
 """A question that cannot be read is answered in OCSP's own words."""
 
 
-@router.post("/ocsp", dependencies=[ANYONE], response_class=Response, responses=_ANSWERS, openapi_extra=_binary("application/ocsp-request"))
+@router.post(
+    "/ocsp",
+    dependencies=[ANYONE],
+    response_class=Response,
+    responses=_ANSWERS,
+    openapi_extra=_binary("application/ocsp-request"),
+)
 async def ask_ocsp(request: Request, parts: Parts) -> Response:
     """Status of one or several certificates."""
     return _status(await parts.signer.ask("ocsp", await _body(request, "application/ocsp-request")))
@@ -64,7 +70,10 @@ async def get_ocsp(encoded: str, request: Request, parts: Parts) -> Response:
 
 
 @router.get(
-    "/crl/{slug}.crl", dependencies=[ANYONE], response_class=Response, responses={**TAGGED, **_made("application/pkix-crl")}
+    "/crl/{slug}.crl",
+    dependencies=[ANYONE],
+    response_class=Response,
+    responses={**TAGGED, **_made("application/pkix-crl")},
 )
 async def get_crl(slug: str, request: Request, parts: Parts) -> Response:
     """The list of an authority's revoked certificates."""
@@ -74,7 +83,10 @@ async def get_crl(slug: str, request: Request, parts: Parts) -> Response:
 
 
 @router.get(
-    "/certs/{slug}.cer", dependencies=[ANYONE], response_class=Response, responses={**TAGGED, **_made("application/pkix-cert")}
+    "/certs/{slug}.cer",
+    dependencies=[ANYONE],
+    response_class=Response,
+    responses={**TAGGED, **_made("application/pkix-cert")},
 )
 async def get_ca_certificate(slug: str, request: Request, parts: Parts) -> Response:
     """An authority's own certificate."""

@@ -12,7 +12,7 @@ from core.errors import BadInput, Broken, Conflict, NotFound, Refused, ServiceEr
 from core.logs import logger
 from core.messages import LANGUAGES, sentence
 
-__all__ = ["MEDIA_TYPE", "language_of", "on_error", "on_http", "on_invalid", "problem", "status_of"]
+__all__ = ["MEDIA_TYPE", "language_of", "on_broken", "on_error", "on_http", "on_invalid", "problem", "status_of"]
 
 MEDIA_TYPE = "application/problem+json"
 _BY_CLASS: Final[dict[type[ServiceError], int]] = {
@@ -21,7 +21,7 @@ _BY_CLASS: Final[dict[type[ServiceError], int]] = {
 _BY_CODE: Final[dict[str, int]] = {
     "web.no_credentials": 401, "web.bad_credentials": 401, "oauth.invalid_client": 401,
     "web.wrong_host": 421, "web.too_large": 413, "web.url_too_long": 414, "web.headers_too_large": 431,
-    "web.too_many": 429, "web.too_slow": 408, "web.invalid": 422, "web.method": 405, "web.wrong_type": 415,
+    "web.too_many": 429, "upload.too_much": 429, "web.too_slow": 408, "web.invalid": 422, "web.method": 405, "web.wrong_type": 415,
     "web.not_modified_since": 412, "idempotency.other_body": 422, "recall.too_many": 429,
     "intake.too_large": 413, "intake.too_many_bytes": 413, "store.full": 507,
 }  # fmt: skip
@@ -86,6 +86,11 @@ async def on_error(request: Request, error: Exception) -> Response:
         more |= {"error": _OAUTH[error.code], "error_description": sentence(error.code, "en")}  # RFC 6749 §5.2
         status = 401 if error.code == "oauth.invalid_client" else 400
     return problem(error.code, status, language_of(request), _reference(request), headers, **more)
+
+
+async def on_broken(request: Request, _: Exception) -> Response:
+    """What nobody foresaw: it says nothing about itself; the gate writes it down."""
+    return problem("web.failed", 500, language_of(request), _reference(request))
 
 
 async def on_invalid(request: Request, error: Exception) -> Response:

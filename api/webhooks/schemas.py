@@ -19,7 +19,9 @@ __all__ = [
 
 Url = Annotated[
     str,
-    Field(max_length=2_000, examples=["https://portal.example.gov.vn/hooks/dauso"], json_schema_extra={"format": "uri"}),
+    Field(
+        max_length=2_000, examples=["https://portal.example.gov.vn/hooks/dauso"], json_schema_extra={"format": "uri"}
+    ),
 ]
 Types = Annotated[list[EventType], Field(max_length=len(EventType), description="Empty: all types.")]
 

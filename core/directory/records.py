@@ -103,6 +103,10 @@ class Directory:
             raise NotFound("directory.no_such_agency", agency=code_or_id)
         return _agency(row)
 
+    async def lock(self, uow: UnitOfWork, agency_id: str) -> None:
+        """Until the transaction ends nobody else locks this agency (SQLite's writers are one at a time anyway)."""
+        await uow.execute(sa.select(agency_table.c.id).where(agency_table.c.id == agency_id).with_for_update())
+
     async def agencies(self, uow: UnitOfWork) -> list[Agency]:
         """All, by code."""
         return [_agency(row) for row in await uow.execute(sa.select(agency_table).order_by(agency_table.c.code))]

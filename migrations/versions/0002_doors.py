@@ -9,14 +9,14 @@ down_revision = "0001"
 _TRIGGERS: dict[str, tuple[str, ...]] = {
     "sqlite": (
         "CREATE TRIGGER event_no_delete BEFORE DELETE ON event BEGIN SELECT RAISE(ABORT, 'event is append-only'); END",
-        "CREATE TRIGGER event_no_update BEFORE UPDATE ON event WHEN OLD.seq IS NOT NEW.seq OR OLD.id IS NOT NEW.id OR OLD.type IS NOT NEW.type OR OLD.realm IS NOT NEW.realm OR OLD.agency_id IS NOT NEW.agency_id OR OLD.subject IS NOT NEW.subject OR OLD.at IS NOT NEW.at OR OLD.data IS NOT NEW.data BEGIN SELECT RAISE(ABORT, 'event is append-only'); END",
+        "CREATE TRIGGER event_no_update BEFORE UPDATE ON event WHEN OLD.seq IS NOT NEW.seq OR OLD.id IS NOT NEW.id OR OLD.type IS NOT NEW.type OR OLD.realm IS NOT NEW.realm OR OLD.agency_id IS NOT NEW.agency_id OR OLD.subject IS NOT NEW.subject OR OLD.at IS NOT NEW.at OR OLD.data IS NOT NEW.data OR OLD.occasion IS NOT NEW.occasion BEGIN SELECT RAISE(ABORT, 'event is append-only'); END",
         "CREATE TRIGGER register_word_no_delete BEFORE DELETE ON register_word BEGIN SELECT RAISE(ABORT, 'register_word is append-only'); END",
         "CREATE TRIGGER register_word_no_update BEFORE UPDATE ON register_word WHEN OLD.agency_id IS NOT NEW.agency_id OR OLD.word IS NOT NEW.word OR OLD.entry_id IS NOT NEW.entry_id BEGIN SELECT RAISE(ABORT, 'register_word is append-only'); END",
     ),
     "postgresql": (
         "CREATE FUNCTION event_refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'event is append-only'; END $$",
         "CREATE TRIGGER event_no_delete BEFORE DELETE ON event FOR EACH ROW EXECUTE FUNCTION event_refuse()",
-        "CREATE TRIGGER event_no_update BEFORE UPDATE ON event FOR EACH ROW WHEN (OLD.seq IS DISTINCT FROM NEW.seq OR OLD.id IS DISTINCT FROM NEW.id OR OLD.type IS DISTINCT FROM NEW.type OR OLD.realm IS DISTINCT FROM NEW.realm OR OLD.agency_id IS DISTINCT FROM NEW.agency_id OR OLD.subject IS DISTINCT FROM NEW.subject OR OLD.at IS DISTINCT FROM NEW.at OR OLD.data::text IS DISTINCT FROM NEW.data::text) EXECUTE FUNCTION event_refuse()",
+        "CREATE TRIGGER event_no_update BEFORE UPDATE ON event FOR EACH ROW WHEN (OLD.seq IS DISTINCT FROM NEW.seq OR OLD.id IS DISTINCT FROM NEW.id OR OLD.type IS DISTINCT FROM NEW.type OR OLD.realm IS DISTINCT FROM NEW.realm OR OLD.agency_id IS DISTINCT FROM NEW.agency_id OR OLD.subject IS DISTINCT FROM NEW.subject OR OLD.at IS DISTINCT FROM NEW.at OR OLD.data::text IS DISTINCT FROM NEW.data::text OR OLD.occasion IS DISTINCT FROM NEW.occasion) EXECUTE FUNCTION event_refuse()",
         "CREATE FUNCTION register_word_refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'register_word is append-only'; END $$",
         "CREATE TRIGGER register_word_no_delete BEFORE DELETE ON register_word FOR EACH ROW EXECUTE FUNCTION register_word_refuse()",
         "CREATE TRIGGER register_word_no_update BEFORE UPDATE ON register_word FOR EACH ROW WHEN (OLD.agency_id IS DISTINCT FROM NEW.agency_id OR OLD.word IS DISTINCT FROM NEW.word OR OLD.entry_id IS DISTINCT FROM NEW.entry_id) EXECUTE FUNCTION register_word_refuse()",
@@ -54,9 +54,10 @@ def upgrade() -> None:
         sa.Column("subject", sa.String(length=26), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.Column("data", sa.JSON(), nullable=False),
+        sa.Column("occasion", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_event")),
         sa.UniqueConstraint("id", name=op.f("uq_event_id")),
-        sa.UniqueConstraint("subject", "type", name=op.f("uq_event_subject_type")),
+        sa.UniqueConstraint("subject", "type", "occasion", name=op.f("uq_event_subject_type_occasion")),
         info={"append_only": ((), False, ())},
     )
     with op.batch_alter_table("event", schema=None) as batch_op:
@@ -87,6 +88,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_upload")),
     )
     with op.batch_alter_table("upload", schema=None) as batch_op:
+        batch_op.create_index("ix_upload_client_created_at", ["client_id", "created_at"], unique=False)
         batch_op.create_index("ix_upload_client_document", ["client_id", "document"], unique=False)
 
     op.create_table(
@@ -107,6 +109,7 @@ def upgrade() -> None:
         sa.Column("regime", sa.String(length=16), nullable=False),
         sa.Column("total", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("round", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(["agency_id"], ["agency.id"], name=op.f("fk_batch_agency_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_batch")),
     )
@@ -139,6 +142,9 @@ def upgrade() -> None:
         sa.Column("files", sa.JSON(), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("taken_until", sa.BigInteger(), nullable=True),
+        sa.Column("taker", sa.String(length=26), nullable=True),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("round", sa.Integer(), nullable=False),
         sa.Column("code", sa.Text(), nullable=True),
         sa.Column("evidence", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
@@ -250,6 +256,13 @@ def upgrade() -> None:
         batch_op.create_index("ix_certified_copy_recalled", ["agency_id", "recalled_at"], unique=False)
         batch_op.create_index("ix_certified_copy_released", ["released"], unique=False)
         batch_op.create_index("ix_certified_copy_state", ["agency_id", "state"], unique=False)
+        batch_op.create_index(
+            "ix_certified_copy_unfinished",
+            ["id"],
+            unique=False,
+            sqlite_where=sa.text("state <> 'voided' AND (state <> 'released' OR receipt IS NULL)"),
+            postgresql_where=sa.text("state <> 'voided' AND (state <> 'released' OR receipt IS NULL)"),
+        )
         batch_op.create_foreign_key(batch_op.f("fk_certified_copy_recalled_by"), "person", ["recalled_by"], ["id"])
 
     with op.batch_alter_table("register_entry", schema=None) as batch_op:
@@ -273,6 +286,11 @@ def downgrade() -> None:
 
     with op.batch_alter_table("certified_copy", schema=None) as batch_op:
         batch_op.drop_constraint(batch_op.f("fk_certified_copy_recalled_by"), type_="foreignkey")
+        batch_op.drop_index(
+            "ix_certified_copy_unfinished",
+            sqlite_where=sa.text("state <> 'voided' AND (state <> 'released' OR receipt IS NULL)"),
+            postgresql_where=sa.text("state <> 'voided' AND (state <> 'released' OR receipt IS NULL)"),
+        )
         batch_op.drop_index("ix_certified_copy_state")
         batch_op.drop_index("ix_certified_copy_released")
         batch_op.drop_index("ix_certified_copy_recalled")
@@ -310,6 +328,7 @@ def downgrade() -> None:
     op.drop_table("access_token")
     with op.batch_alter_table("upload", schema=None) as batch_op:
         batch_op.drop_index("ix_upload_client_document")
+        batch_op.drop_index("ix_upload_client_created_at")
 
     op.drop_table("upload")
     with op.batch_alter_table("idempotent_answer", schema=None) as batch_op:

@@ -6,7 +6,7 @@ of its own but who asked and when the last item rested: progress is counted from
 
 import asyncio
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,10 +14,10 @@ import sqlalchemy as sa
 
 from audit.outbox import EventType, Outbox
 from core.db import Database, UnitOfWork, UtcDateTime, insert_new, metadata, row_by
-from core.errors import NotFound, ServiceError
+from core.errors import NotFound
 from core.jobs import Jobs, Note
 from core.limits import LIMITS
-from core.logs import logger
+from core.logs import code_of, logger
 from core.values import Realm, Regime
 from signer.copies.inbox import Inbox, PortalRequest, request_table
 from signer.copies.reception import Reception
@@ -35,6 +35,7 @@ batch_table = sa.Table(
     sa.Column("regime", sa.String(16), nullable=False),
     sa.Column("total", sa.Integer, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("round", sa.Integer, nullable=False),
     sa.Index("ix_batch_client", "client_id", "id"),
 )
 
@@ -50,6 +51,8 @@ class Batch:
     regime: Regime
     total: int
     created_at: dt.datetime
+    round: int = 0
+    """How often its refused items were tried again."""
 
 
 def _batch(row: sa.Row[Any]) -> Batch:
@@ -85,10 +88,13 @@ class Batches:
             raise NotFound("batch.no_such_batch", batch=batch_id)
         return _batch(row)
 
-    async def of_client(self, uow: UnitOfWork, client_id: str, after: str | None, limit: int) -> list[Batch]:
-        """The newest first."""
+    async def of_client(
+        self, uow: UnitOfWork, client_id: str, agencies: Collection[str], after: str | None, limit: int
+    ) -> list[Batch]:
+        """The newest first, of agencies that are still the client's."""
         t = batch_table.c
-        query = sa.select(batch_table).where(t.client_id == client_id).order_by(t.id.desc()).limit(limit)
+        mine = t.client_id == client_id, t.agency_id.in_(agencies)
+        query = sa.select(batch_table).where(*mine).order_by(t.id.desc()).limit(limit)
         if after is not None:
             query = query.where(t.id < after)
         return [_batch(row) for row in await uow.execute(query)]
@@ -126,9 +132,21 @@ class Batches:
         t = request_table.c
         done = await uow.execute(
             request_table.update()
-            .where(t.batch_id == batch_id, t.state == "refused")
-            .values(state="received", code=None, evidence=None, settled_at=None, taken_until=None)
+            .where(t.batch_id == batch_id, t.state == "refused", ~sa.exists().where(copy_table.c.id == t.id))
+            .values(
+                state="received",
+                code=None,
+                evidence=None,
+                settled_at=None,
+                taken_until=None,
+                tries=0,
+                round=t.round + 1,
+            )
         )
+        if done.rowcount:
+            await uow.execute(
+                batch_table.update().where(batch_table.c.id == batch_id).values(round=batch_table.c.round + 1)
+            )
         return int(done.rowcount)
 
 
@@ -148,8 +166,8 @@ class BatchWork:
             try:
                 for key in await self.open_chunks():
                     await self.jobs.run("chunk", key)
-            except ServiceError as error:
-                logger().warning("batch.stopped", code=error.code)
+            except Exception as error:  # noqa: BLE001 - whatever it was, the next sweep looks again
+                logger().warning("batch.stopped", code=code_of(error))
             try:
                 await asyncio.wait_for(self.bell.wait(), LIMITS["inbox.sweep_seconds"])
             except TimeoutError:
@@ -160,7 +178,10 @@ class BatchWork:
         size = LIMITS["batch.chunk"]
         async with self.db.read() as uow:
             places = await self.reception.inbox.open_places(uow)
-        return list(dict.fromkeys(f"{batch_id}.{position // size * size}" for batch_id, position in places))
+        starts = sorted({(position // size * size, batch_id) for batch_id, position in places})
+        return [
+            f"{batch_id}.{start}" for start, batch_id in starts
+        ]  # a large batch waits for the small ones' first pieces
 
     async def chunk(self, key: str, note: Note) -> str:
         """All open items of one chunk, a few at a time. Repeating it does what is left."""
@@ -173,8 +194,8 @@ class BatchWork:
                     return
                 try:
                     await self.reception.desk.advance(request.id, note)
-                except ServiceError as error:  # it waits for a person, or a start of the service takes it on
-                    logger().info("copy.rests", id=request.id, code=error.code)
+                except Exception as error:  # noqa: BLE001 - it waits for a person, or a sweep takes it up again
+                    logger().info("copy.rests", id=request.id, code=code_of(error))
 
         async with self.db.write() as uow:
             taken = await self.reception.inbox.take_chunk(uow, batch_id, int(first), LIMITS["batch.chunk"])
@@ -190,5 +211,10 @@ class BatchWork:
             if not await inbox.has_open(uow, batch_id):
                 batch = await Batches(inbox).get(uow, batch_id)
                 await Outbox(self.reception.clock).append(
-                    uow, EventType.BATCH_FINISHED, realm=batch.realm, agency_id=batch.agency_id, subject=batch_id
+                    uow,
+                    EventType.BATCH_FINISHED,
+                    realm=batch.realm,
+                    agency_id=batch.agency_id,
+                    subject=batch_id,
+                    occasion=batch.round,
                 )

@@ -262,6 +262,15 @@ class CopyDesk:
 
         The date on the page may pass while it waits: then the answer comes too late and the paper starts again.
         """
+        for attempt in range(5):
+            try:
+                return await self._open_question(copy_id)
+            except Conflict as error:
+                if error.code != "activation.asked_again" or attempt == 4:
+                    raise
+        raise AssertionError
+
+    async def _open_question(self, copy_id: str) -> tuple[SigningOrder, redeem.Opened]:
         desk = self.signing
         async with desk.db.read() as uow:
             copy = await store.get(uow, copy_id)
@@ -357,9 +366,9 @@ class CopyDesk:
     # -------------------------------------------------------------------------------------------------- recall
     async def recall(
         self, copy_id: str, reason: str, successor: str | None = None, *, by: str | None = None,
-        since: dt.datetime | None = None,
+        since: dt.datetime | None = None, guard: Callable[[UnitOfWork, CertifiedCopy], Awaitable[None]] | None = None,
     ) -> CertifiedCopy:  # fmt: skip
-        """Take a released copy back; nothing is erased.
+        """Take a released copy back; nothing is erased. ``guard`` may refuse inside the transaction.
 
         ``successor``: id of the copy in its place; ``by``: the person who decided; ``since``: from when, now if not
         said, never before the release. Raises ``copy.not_released``, ``copy.already_recalled``,
@@ -379,6 +388,8 @@ class CopyDesk:
                 fit = after.id != copy.id and after.agency_id == copy.agency_id and after.state == "released"
                 if not fit or after.recalled_at is not None:
                     raise Refused("copy.bad_successor", copy=successor)
+            if guard is not None:
+                await guard(uow, copy)
             recalled = await store.recall(
                 uow,
                 copy,
@@ -411,10 +422,12 @@ class CopyDesk:
             await self._tell(uow, EventType.COPY_VOIDED, copy, successor=renewed)
             return await store.get(uow, renewed)
 
-    async def _tell(self, uow: UnitOfWork, type_: EventType, copy: CertifiedCopy, **ids: str | None) -> None:
+    async def _tell(self, uow: UnitOfWork, type_: EventType, copy: CertifiedCopy, successor: str | None = None) -> None:
         """Portals hear of it if the transaction commits; last in it (``audit/outbox.py``)."""
         outbox = Outbox(self.signing.clock)
-        await outbox.append(uow, type_, realm=copy.realm, agency_id=copy.agency_id, subject=copy.id, **ids)
+        await outbox.append(
+            uow, type_, realm=copy.realm, agency_id=copy.agency_id, subject=copy.id, successor=successor
+        )
 
     async def _log(
         self, uow: UnitOfWork, copy_id: str, realm: Realm, kind: LeafType, salt: bytes, value: bytes

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 
 from core.clock import Clock
 from core.db import UnitOfWork, UtcDateTime, insert_new, metadata, row_by
-from core.errors import NotFound
+from core.errors import Conflict, NotFound
+from core.ids import new_id
 from core.limits import LIMITS
 from core.values import Realm, Regime
 from signer.copies.model import CopyRequest, ScanRecord
@@ -34,6 +35,9 @@ request_table = sa.Table(
     sa.Column("files", sa.JSON, nullable=False),
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("taken_until", UtcDateTime),
+    sa.Column("taker", sa.String(26)),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("round", sa.Integer, nullable=False),
     sa.Column("code", sa.Text),
     sa.Column("evidence", sa.JSON(none_as_null=True)),
     sa.Column("created_at", UtcDateTime, nullable=False),
@@ -62,6 +66,12 @@ class PortalRequest:
     files: tuple[str, ...]
     state: str = "received"
     taken_until: dt.datetime | None = None
+    taker: str | None = None
+    """The process that has it; a lease that ended may give it another."""
+    tries: int = 0
+    """How often it was put back because a part did not answer."""
+    round: int = 0
+    """How often it was tried again after a refusal."""
     code: str | None = None
     """Why it was refused."""
     evidence: dict[str, Any] | None = field(default=None)
@@ -90,6 +100,7 @@ class Inbox:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._me = new_id(clock)
 
     async def put(self, uow: UnitOfWork, requests: Sequence[PortalRequest]) -> None:
         """Leave them; putting the same id twice is harmless."""
@@ -152,7 +163,7 @@ class Inbox:
         taken = (
             request_table.update()
             .where(request_table.c.id.in_(ids), self._free())
-            .values(state="taken", taken_until=until)
+            .values(state="taken", taken_until=until, taker=self._me)
             .returning(*request_table.columns)
         )
         return sorted((_from(row) for row in await uow.execute(taken)), key=lambda r: (r.position, r.id))
@@ -161,29 +172,36 @@ class Inbox:
         """Their taker is alive and still at them."""
         t = request_table.c
         until = self._clock.now() + dt.timedelta(seconds=LIMITS["inbox.lease_seconds"])
-        await uow.execute(request_table.update().where(t.id.in_(ids), t.state == "taken").values(taken_until=until))
+        await uow.execute(
+            request_table.update()
+            .where(t.id.in_(ids), t.state == "taken", t.taker == self._me)
+            .values(taken_until=until)
+        )
 
     async def accepted(self, uow: UnitOfWork, request_id: str) -> None:
-        """It has a number; in the transaction that numbers it."""
-        await self._settle(uow, request_id, state="accepted")
+        """It has a number; in the transaction that numbers it. Raises ``copy.request_settled`` where another was first."""
+        if not await self._settle(uow, request_id, state="accepted"):
+            raise Conflict("copy.request_settled", copy=request_id)
 
-    async def refused(self, uow: UnitOfWork, request_id: str, code: str, evidence: dict[str, Any]) -> None:
-        """It will not be done, and why."""
-        await self._settle(uow, request_id, state="refused", code=code, evidence=evidence)
+    async def refused(self, uow: UnitOfWork, request_id: str, code: str, evidence: dict[str, Any]) -> bool:
+        """It will not be done, and why; false where it is settled already, or another's by now."""
+        return await self._settle(uow, request_id, state="refused", code=code, evidence=evidence)
 
-    async def release(self, uow: UnitOfWork, request_id: str) -> None:
-        """Somebody else may try at once: a part did not answer."""
+    async def put_back(self, uow: UnitOfWork, request: PortalRequest) -> None:
+        """A part did not answer: somebody may try again, later each time, so that others come first."""
         t = request_table.c
+        later = self._clock.now() + dt.timedelta(seconds=2 ** (request.tries + 1))
         await uow.execute(
             request_table.update()
-            .where(t.id == request_id, t.state == "taken")
-            .values(state="received", taken_until=None)
+            .where(t.id == request.id, t.state == "taken", t.taker == self._me)
+            .values(taken_until=later, taker=None, tries=request.tries + 1)
         )
 
-    async def _settle(self, uow: UnitOfWork, request_id: str, **values: Any) -> None:
+    async def _settle(self, uow: UnitOfWork, request_id: str, **values: Any) -> bool:
         t = request_table.c
-        await uow.execute(
+        done = await uow.execute(
             request_table.update()
-            .where(t.id == request_id, t.state.in_(["received", "taken"]))
-            .values(settled_at=self._clock.now(), taken_until=None, **values)
+            .where(t.id == request_id, t.state == "taken", t.taker == self._me)
+            .values(settled_at=self._clock.now(), taken_until=None, taker=None, **values)
         )
+        return bool(done.rowcount == 1)

@@ -12,7 +12,7 @@ from core.db import Database
 from core.errors import Conflict, ServiceError
 from core.formats import key_list
 from core.limits import LIMITS
-from core.logs import logger
+from core.logs import code_of, logger
 from signer.copies.model import CertifiedCopy
 from signer.copies.publication import KEYS, Publisher
 
@@ -67,8 +67,8 @@ class Notices:
                     await asyncio.sleep(LIMITS["lists.gather_ms"] / 1000)
             except TimeoutError:
                 continue
-            except ServiceError as error:
-                logger().warning("lists.not_published", code=error.code)
+            except Exception as error:  # noqa: BLE001 - whatever it was, it is tried again in a moment
+                logger().warning("lists.not_published", code=code_of(error))
                 await asyncio.sleep(LIMITS["lists.gather_ms"] / 1000)
 
     async def _refresh(self) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from core.clock import Clock
-from core.db import Database
+from core.db import Database, UnitOfWork
 from core.directory.model import Role
 from core.directory.records import Directory
 from core.errors import Refused
@@ -46,15 +46,25 @@ class Recalls:
         since_at = None if since is None else dt.datetime.fromisoformat(since)
         async with self.db.read() as uow:
             found = await store.get(uow, copy)
-            await self._require_person(found.agency_id, by)
-            lately = await store.recalled_since(uow, found.agency_id, self.clock.now() - dt.timedelta(days=1))
+            await self._require_person(uow, found.agency_id, by)
         if found.recalled_at is not None and self._same(found, reason, successor, by):
             await self.notices.now(found.agency_id, found.status_year)  # the first time may have ended before this
             return found
-        if lately >= LIMITS["recall.day"] and not beyond_limit:
-            self._alarm("recall.stopped", found.agency_id, lately)
-            raise Refused("recall.too_many", most=LIMITS["recall.day"], retry_after=3600)
-        recalled = await self.desk.recall(copy, reason, successor, by=by, since=since_at)
+        lately = 0
+
+        async def brake(uow: UnitOfWork, _: CertifiedCopy) -> None:
+            nonlocal lately
+            await self.directory.lock(uow, found.agency_id)  # who recalls at the same time counts one after the other
+            lately = await store.recalled_since(uow, found.agency_id, self.clock.now() - dt.timedelta(days=1))
+            if lately >= LIMITS["recall.day"] and not beyond_limit:
+                raise Refused("recall.too_many", most=LIMITS["recall.day"], retry_after=3600)
+
+        try:
+            recalled = await self.desk.recall(copy, reason, successor, by=by, since=since_at, guard=brake)
+        except Refused as error:
+            if error.code == "recall.too_many":
+                self._alarm("recall.stopped", found.agency_id, lately)
+            raise
         if lately + 1 >= LIMITS["recall.alarm"]:
             self._alarm("recall.many", found.agency_id, lately + 1)
         await self.notices.now(recalled.agency_id, recalled.status_year)
@@ -68,10 +78,9 @@ class Recalls:
         logger().error("alarm", kind=kind, id=agency_id, count=count)
         self.alarm(kind, agency_id)
 
-    async def _require_person(self, agency_id: str, person_id: str) -> None:
+    async def _require_person(self, uow: UnitOfWork, agency_id: str, person_id: str) -> None:
         now = self.clock.now()
-        async with self.db.read() as uow:
-            people = await self.directory.people(uow, agency_id)
+        people = await self.directory.people(uow, agency_id)
         for person, rights in people:
             if person.id == person_id and any(
                 r.role in {Role.CERTIFIER, Role.ADMINISTRATOR}

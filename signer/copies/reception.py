@@ -15,9 +15,10 @@ from core.db import Database, UnitOfWork
 from core.errors import Conflict, ServiceError, Unavailable
 from core.jobs import Jobs
 from core.limits import LIMITS
-from core.logs import logger
+from core.logs import code_of, logger
 from core.objects import Documents
 from core.sandbox import Sandbox
+from signer.copies import store
 from signer.copies.desk import CopyDesk
 from signer.copies.inbox import Inbox, PortalRequest
 from signer.copies.intake import take_in
@@ -51,8 +52,9 @@ class Reception:
                 while await self._take():
                     pass
                 await self.jobs.adopt()
-            except ServiceError as error:  # the database is away: the next sweep looks again
-                logger().warning("inbox.stopped", code=error.code)
+                await self._take_up()
+            except Exception as error:  # noqa: BLE001 - whatever it was, the next sweep looks again
+                logger().warning("inbox.stopped", code=code_of(error))
             try:
                 await asyncio.wait_for(self.bell.wait(), LIMITS["inbox.sweep_seconds"])
             except TimeoutError:
@@ -66,8 +68,17 @@ class Reception:
                 try:
                     async with self.db.write() as uow:
                         await self.inbox.renew(uow, list(self._held))
-                except ServiceError as error:
-                    logger().warning("inbox.not_renewed", code=error.code)
+                except Exception as error:  # noqa: BLE001 - the next renewal is soon
+                    logger().warning("inbox.not_renewed", code=code_of(error))
+
+    async def _take_up(self) -> None:
+        """Copies that rest for no person and whose job has ended: a part did not answer for too long, or a crash."""
+        async with self.db.read() as uow:
+            left = await store.interrupted(uow)
+        if left := [copy_id for copy_id in left if copy_id not in self._busy]:
+            known = {key for kind, key in await self.jobs.under_way() if kind == "copy"}
+            for copy_id in [each for each in left if each not in known][: LIMITS["inbox.at_once"]]:
+                self.go_on(copy_id)
 
     async def _take(self) -> bool:
         """Start the next ones as soon as there is room; false when nothing is left."""
@@ -111,8 +122,8 @@ class Reception:
     async def _advance(self, copy_id: str) -> None:
         try:
             await self.jobs.run("copy", copy_id)
-        except ServiceError as error:  # it waits for a person, or its own job goes on later: the row says which
-            logger().info("copy.rests", id=copy_id, code=error.code)
+        except Exception as error:  # noqa: BLE001 - it waits for a person, or a sweep takes it up again: the row says which
+            logger().info("copy.rests", id=copy_id, code=code_of(error))
 
     def held(self, taken: Collection[PortalRequest]) -> None:
         """Taken and not settled yet; ``admit`` lets each go."""
@@ -137,8 +148,11 @@ class Reception:
             await self.desk.attest(intake, wanted, copy_id=request.id, settle=settle)
         except (Unavailable, Conflict) as error:
             logger().warning("request.put_back", id=request.id, code=error.code)
+            if request.tries + 1 >= LIMITS["inbox.tries"]:
+                await self._refuse(request, error.code, _plain(error.evidence))
+                return False
             async with self.db.write() as uow:
-                await self.inbox.release(uow, request.id)
+                await self.inbox.put_back(uow, request)
             return False
         except ServiceError as error:
             await self._refuse(request, error.code, _plain(error.evidence))
@@ -151,11 +165,11 @@ class Reception:
 
     async def _refuse(self, request: PortalRequest, code: str, evidence: dict[str, Any]) -> None:
         async with self.db.write() as uow:
-            await self.inbox.refused(uow, request.id, code, evidence)
-            await Outbox(self.clock).append(
-                uow, EventType.COPY_REFUSED, realm=request.realm, agency_id=request.agency_id, subject=request.id,
-                batch=request.batch_id,
-            )  # fmt: skip
+            if await self.inbox.refused(uow, request.id, code, evidence):
+                await Outbox(self.clock).append(
+                    uow, EventType.COPY_REFUSED, realm=request.realm, agency_id=request.agency_id, subject=request.id,
+                    occasion=request.round, batch=request.batch_id,
+                )  # fmt: skip
 
     # -------------------------------------------------------------------------------------------------- waiting
     def settled(self, copy_id: str) -> None:

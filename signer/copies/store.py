@@ -10,8 +10,9 @@ from core.db import UnitOfWork, row_by, swap_state
 from core.errors import Conflict, NotFound
 from core.formats.status_list import Status
 from core.values import Realm, Regime
+from signer.activation.records import activation_table
 from signer.copies.model import CertifiedCopy
-from signer.records import copy_table, order_table
+from signer.records import UNFINISHED, copy_table, order_table
 
 __all__ = [
     "all_copies",
@@ -73,11 +74,15 @@ async def unfinished(uow: UnitOfWork) -> list[str]:
 async def interrupted(uow: UnitOfWork) -> list[str]:
     """Unfinished copies that wait for no person: somebody was at work on them, or should be."""
     t, o = copy_table.c, order_table.c
-    intended = sa.exists().where(o.id.in_([t.certifier_order, t.seal_order]), o.state == "intended")
-    at_work = sa.or_(
-        t.state.in_(["numbered", "certified", "sealed"]), sa.and_(t.state == "released", t.receipt.is_(None)), intended
+    answered = sa.exists().where(activation_table.c.tx == o.activation_tx, activation_table.c.state == "approved")
+    due = sa.exists().where(
+        o.id.in_([t.certifier_order, t.seal_order]),
+        sa.or_(o.state == "intended", sa.and_(o.state == "prepared", answered)),
     )
-    return list((await uow.execute(sa.select(t.id).where(t.state != "voided", at_work).order_by(t.id))).scalars())
+    waits = t.state.in_(["awaiting_certifier", "awaiting_seal"])
+    # the words of the index ix_certified_copy_unfinished, so that it is used
+    query = sa.select(t.id).where(sa.text(UNFINISHED), sa.or_(~waits, due)).order_by(t.id)
+    return list((await uow.execute(query)).scalars())
 
 
 async def recall(uow: UnitOfWork, copy: CertifiedCopy, at: dt.datetime, **decision: Any) -> CertifiedCopy:

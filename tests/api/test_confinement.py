@@ -146,7 +146,9 @@ async def test_the_web_works_with_its_narrow_user_and_in_production_with_no_othe
             files=[("file", ("s.jpg", town.scan(), "image/jpeg"))], headers={"idempotency-key": "one"},
         )  # fmt: skip
         assert made.json()["state"] == "awaiting_certifier", made.text
-        assert (await client.post(f"/api/v1/copies/{made.json()['id']}/void", json={"reason": "thử"})).json()["state"] == "voided"
+        assert (await client.post(f"/api/v1/copies/{made.json()['id']}/void", json={"reason": "thử"})).json()[
+            "state"
+        ] == "voided"
         assert (await client.post("/api/v1/webhooks", json={"url": "https://portal.example/x"})).status_code == 201
         assert (await client.get("/api/v1/events")).status_code == 200
         assert (await client.get("/v")).status_code == 200

@@ -110,3 +110,46 @@ async def test_nobody_keeps_answers_without_credentials(open_house):
         assert (
             await uow.execute(sa.select(answer_table).where(answer_table.c.client_id == client.client_id))
         ).all() == []
+
+
+async def test_a_failure_after_the_work_does_not_make_it_twice(open_house, monkeypatch):
+    from api.portal import copies
+    from core.errors import Unavailable
+
+    parts, client, _ = open_house
+    real, failures = copies.copy_view, [1]
+
+    async def failing(*args):
+        if failures:
+            failures.pop()
+            raise Unavailable("database.unavailable")
+        return await real(*args)
+
+    monkeypatch.setattr(copies, "copy_view", failing)
+    first = await send(client, "fails", text="FAILS")
+    assert first.status_code == 503
+    row = await row_of(parts, client)
+    second = await send(client, "fails", text="FAILS")
+    assert second.status_code == 202
+    assert second.json()["id"] == row.subject
+
+
+async def test_a_token_that_may_not_ask_is_not_answered_from_memory(open_house, home):
+    from api.clients.model import Scope
+
+    _, client, _ = open_house
+    await send(client, "mine")
+    from core.db import Database as Db
+
+    async with Db(home.database) as db, db.write() as uow:
+        from api.clients.store import client_table
+
+        await uow.execute(
+            client_table.update().where(client_table.c.id == client.client_id).values(scopes=[Scope.VERIFY.value])
+        )
+    body = json.dumps(paper("0" * 26))
+    again = await client.post(
+        "/api/v1/copies", data={"request": body}, files=[("file", ("a.jpg", town.scan("SAME"), "image/jpeg"))],
+        headers={"idempotency-key": "mine"},
+    )  # fmt: skip
+    assert (again.status_code, again.json()["code"]) == (403, "web.no_scope")

@@ -113,3 +113,18 @@ def test_every_reference_in_the_document_leads_somewhere(door):
 def test_the_document_is_made_once(door):
     first, second = (httpx2.get(f"{door[0]}/openapi.json") for _ in range(2))
     assert first.content == second.content
+
+
+def test_people_read_the_same_without_a_script(door):
+    url, _ = door
+    made = httpx2.get(f"{url}/openapi.json").json()
+    page = httpx2.get(f"{url}/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "<script" not in page.text
+    assert 'lang="vi"' in page.text
+    for methods in made["paths"].values():
+        for operation in methods.values():
+            assert f'<section id="{operation["operationId"]}"' in page.text
+    for address in re.findall(r'(?:href|src)="([^"#]+)"', page.text):
+        assert address.startswith("/")
+        assert httpx2.get(url + address).status_code == 200

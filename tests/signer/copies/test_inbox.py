@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from core.directory.records import Directory
-from core.errors import NotFound
+from core.errors import Conflict, NotFound
 from core.ids import new_id
 from core.limits import LIMITS
 from core.values import Realm
@@ -77,12 +77,15 @@ async def test_what_is_settled_stays_settled(db, inbox, clock):
     await take(db, inbox)
     async with db.write() as uow:
         await inbox.accepted(uow, one)
-        await inbox.refused(uow, two, "intake.unreadable", {})
-        await inbox.release(uow, three)
+        assert await inbox.refused(uow, two, "intake.unreadable", {})
+        await inbox.put_back(uow, await inbox.get(uow, three))
+    assert await take(db, inbox) == []  # later, so that others come first
     clock.move(days=1)
     assert await take(db, inbox) == [three]
     async with db.write() as uow:
-        await inbox.refused(uow, one, "x", {})
+        assert not await inbox.refused(uow, one, "x", {})
+        with pytest.raises(Conflict, match=r"copy\.request_settled"):
+            await inbox.accepted(uow, one)
         assert (await inbox.get(uow, one)).state == "accepted"
         assert (await inbox.get(uow, two)).code == "intake.unreadable"
         assert await inbox.open_count(uow) == 1
@@ -98,6 +101,34 @@ async def test_items_of_a_batch_are_taken_by_their_chunk_only(db, inbox, clock):
         assert [r.id for r in await inbox.take_chunk(uow, "b", 0, 3)] == ids[:3]
         assert [r.id for r in await inbox.take_chunk(uow, "b", 0, 3)] == []
         assert await inbox.has_open(uow, "b")
+        await inbox.take_chunk(uow, "b", 3, 2)
         for each in ids:
             await inbox.accepted(uow, each)
         assert not await inbox.has_open(uow, "b")
+
+
+async def test_who_lost_its_lease_settles_nothing(db, inbox, clock):
+    (one,) = await leave(db, inbox, clock)
+    slow, quick = inbox, Inbox(clock)
+    await take(db, slow)
+    clock.move(seconds=LIMITS["inbox.lease_seconds"] + 1)
+    await take(db, quick)
+    async with db.write() as uow:
+        await slow.renew(uow, [one])
+        assert not await slow.refused(uow, one, "x", {})
+        with pytest.raises(Conflict):
+            await slow.accepted(uow, one)
+        await quick.accepted(uow, one)
+
+
+async def test_a_paper_put_back_again_and_again_waits_longer_each_time(db, inbox, clock):
+    (one,) = await leave(db, inbox, clock)
+    waits = []
+    for _ in range(4):
+        while not await take(db, inbox):
+            clock.move(seconds=1)
+        async with db.write() as uow:
+            request = await inbox.get(uow, one)
+            await inbox.put_back(uow, request)
+            waits.append(((await inbox.get(uow, one)).taken_until - clock.now()).total_seconds())
+    assert waits == [2, 4, 8, 16]
