@@ -1,5 +1,6 @@
 """Outside training: a portal's copy waits for its people; their passkeys answer to the signer, and to nobody else."""
 
+import asyncio
 import json
 
 import httpx2
@@ -143,3 +144,25 @@ async def test_a_drafts_code_never_reads_as_valid(production):
     for each in answers:
         each.pop("checked_at")
         assert each == answers[0]
+
+
+async def test_many_who_ask_at_once_get_the_same_question(production, monkeypatch):
+    portal, phone, service, hands = production
+    copy = await leave_a_paper(portal)
+    later = service.clock.now().timestamp() + 700
+    monkeypatch.setattr(type(service.clock), "now", lambda _: town.at(later))
+    asked = [a.json() for a in await asyncio.gather(*(phone.get(f"/approvals/{copy['id']}") for _ in range(8)))]
+    assert len({a["tx"] for a in asked}) == 1
+    assert hands
+
+
+async def test_an_answer_given_just_before_a_crash_is_not_lost(production, monkeypatch):
+    portal, phone, service, hands = production
+    copy = await leave_a_paper(portal)
+    monkeypatch.setattr(type(service.reception), "go_on", lambda self, copy_id: None)  # the process dies here
+    assert (await answer(phone, copy["id"], hands["certifier"])).status_code == 202
+    monkeypatch.undo()
+    async with service.db.read() as uow:
+        assert await store.interrupted(uow) == [copy["id"]]
+    await service.reception._take_up()
+    assert (await portal.get(f"/api/v1/copies/{copy['id']}?wait=20")).json()["state"] == "awaiting_seal"
