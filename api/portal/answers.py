@@ -8,7 +8,7 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-__all__ = ["TAGGED", "created", "page", "tagged"]
+__all__ = ["TAGGED", "created", "download", "page", "tagged"]
 
 TAGGED: dict[int | str, dict[str, Any]] = {304: {"description": "As the caller has it already."}}
 """For ``responses`` of a route whose answers carry an entity tag."""
@@ -18,6 +18,11 @@ def created(status: int) -> dict[int | str, dict[str, Any]]:
     """For ``responses`` of a route that says where the thing it made is."""
     where = {"description": "Where it is.", "required": True, "schema": {"type": "string"}}
     return {status: {"headers": {"Location": where}}}
+
+
+def download(media_type: str) -> dict[int | str, dict[str, Any]]:
+    """For ``responses`` of a route that gives a file."""
+    return {200: {"content": {media_type: {"schema": {"type": "string", "format": "binary"}}}}}
 
 
 def tagged(request: Request, value: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import UploadFile
 
 from api.clients.model import Caller
-from api.portal.answers import TAGGED, created, page, tagged
+from api.portal.answers import TAGGED, created, download, page, tagged
 from api.portal.idempotency import IdempotentRoute, media_type
 from api.portal.requests import lay
 from api.portal.schemas import AgencyCode, CopyIn, CopyOut, CopyState, Cursor, Id, Moment, Page, RecallIn, VoidIn, Words
@@ -116,7 +116,7 @@ async def get_copy(request: Request, copy_id: Id, parts: Parts, caller: Reader, 
     return await _view(request, parts, caller, copy_id, wait)
 
 
-@router.get("/{copy_id}/file", response_class=Response, responses={**TAGGED, 200: {"content": {"application/pdf": {}}}})
+@router.get("/{copy_id}/file", response_class=Response, responses={**TAGGED, **download("application/pdf")})
 async def get_copy_file(request: Request, copy_id: Id, parts: Parts, caller: Reader) -> Response:
     """The released file. A recalled one says so in a header; its own check says it first."""
     async with parts.service.db.read() as uow:
@@ -133,7 +133,7 @@ async def get_copy_file(request: Request, copy_id: Id, parts: Parts, caller: Rea
     return Response(await parts.service.documents.get(copy.released), headers=headers, media_type="application/pdf")
 
 
-@router.get("/{copy_id}/receipt", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+@router.get("/{copy_id}/receipt", response_class=Response, responses=download("text/plain"))
 async def get_copy_receipt(copy_id: Id, parts: Parts, caller: Reader) -> Response:
     """The log's inclusion proof (C2SP tlog-proof) of the release."""
     async with parts.service.db.read() as uow:

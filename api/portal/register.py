@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
 
 from api.clients.model import Caller
-from api.portal.answers import page
+from api.portal.answers import download, page
 from api.portal.requests import agency_of
 from api.portal.schemas import (
     AgencyCode,
@@ -89,7 +89,7 @@ def _book(agency: Agency, book: Book) -> dict[str, Any]:
             "closed_at": None if book.closed_at is None else book.closed_at.isoformat(), "totals": book.totals}  # fmt: skip
 
 
-@router.get("/books/{book_id}/export", response_class=Response, responses={200: {"content": {"text/csv": {}}}})
+@router.get("/books/{book_id}/export", response_class=Response, responses=download("text/csv"))
 async def export_book(book_id: Id, parts: Parts, caller: Reader) -> Response:
     """The legal book as a table (UTF-8 with a mark that spreadsheets understand)."""
     async with parts.service.db.read() as uow:

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from api.clients.model import Caller
+from api.portal.answers import download
 from api.web.access import client
 from api.web.parts import Parts, WebParts
 from core.clock import VIETNAM
@@ -93,7 +94,7 @@ async def get_statistics(
     )
 
 
-@router.get("/open-data.csv", response_class=Response, responses={200: {"content": {"text/csv": {}}}})
+@router.get("/open-data.csv", response_class=Response, responses=download("text/csv"))
 async def get_open_data(
     parts: Parts, caller: Reader, first: Day | None = None, last: Day | None = None, due_hours: Hours = 24
 ) -> Response:

@@ -59,7 +59,7 @@ def _says(*headers: dict[str, Any], body: bool = False) -> dict[str, Any]:
     version = _header("Tus-Resumable", "Version of tus.", schema={"const": "1.0.0"})
     said: dict[str, Any] = {"parameters": [version, *headers]}
     if body:
-        piece = {"application/offset+octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+        piece = {"application/offset+octet-stream": {"schema": {"$ref": "#/components/schemas/Piece"}}}
         said["requestBody"] = {"required": True, "content": piece}
     return said
 
@@ -117,7 +117,7 @@ async def require_files(uow: UnitOfWork, caller: Caller, names: list[str]) -> No
 
 @router.post(
     "/files", status_code=201, response_model=FileOut,
-    openapi_extra={"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary", "minLength": 1}}}}},
+    openapi_extra={"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"$ref": "#/components/schemas/Bytes"}}}}},
 )  # fmt: skip
 async def send_file(request: Request, parts: Parts, caller: Writer) -> dict[str, Any]:
     """A whole file as the body; the answer names it for ``files`` of a copy."""

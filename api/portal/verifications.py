@@ -21,14 +21,14 @@ __all__ = ["router"]
 
 router = APIRouter(prefix="/verifications", tags=["verifications"], route_class=IdempotentRoute)
 VERIFIER = client("verify")
-_FILE: Final = {"type": "string", "format": "binary", "minLength": 1}
+_FILE: Final = {"$ref": "#/components/schemas/Bytes"}
 _KINDS: Final = frozenset({"application/pdf", "application/octet-stream", "image/jpeg", "image/png"})
 _BODY: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
         "content": {
             **{kind: {"schema": _FILE} for kind in sorted(_KINDS)},
-            "multipart/form-data": {"schema": {"type": "object", "required": ["file"], "properties": {"file": _FILE}}},
+            "multipart/form-data": {"schema": {"$ref": "#/components/schemas/FileForm"}},
         },
     }
 }  # fmt: skip

@@ -50,6 +50,20 @@ class Problem(BaseModel):
     errors: list[Wrong] = []
 
 
+_BYTES: Final = {"type": "string", "format": "binary", "minLength": 1}
+_BODIES: Final[dict[str, Any]] = {
+    "Bytes": {**_BYTES, "description": "A whole file."},
+    "Piece": {"type": "string", "format": "binary", "description": "The next bytes of a file."},
+    "FileForm": {
+        "type": "object",
+        "required": ["file"],
+        "properties": {"file": _BYTES},
+        "description": "A file in a form.",
+    },
+}
+"""Bodies without a model, by the names that generated clients give them."""
+
+
 # --------------------------------------------------------------------------------------------------------- headers
 def _header(text: str, **more: Any) -> dict[str, Any]:
     return {"description": text, "schema": {"type": "string"}, **more}
@@ -133,6 +147,7 @@ def document(app: FastAPI, base_url: str) -> dict[str, Any]:
         schemas.pop(unused, None)
     more = models_json_schema([(m, "validation") for m in (CopyIn, CopyForm, Problem)], ref_template=_SCHEMAS)[1]
     schemas.update(more["$defs"])
+    schemas.update(_BODIES)
     made["components"] |= {
         "responses": {f"Problem{status}": _problem(text, headers) for status, (text, headers) in _PROBLEMS.items()},
         "securitySchemes": _security(base_url),

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-import mcp_types as types
+from mcp import types
 from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
@@ -55,7 +55,11 @@ async def check_code(parts: WebParts, code: str) -> Said:
 
 def _recalled(found: Found) -> Said:
     assert found.recalled is not None
-    recall = {"at": found.recalled.at.isoformat(), "reason": found.recalled.reason, "successor": found.recalled.successor}
+    recall = {
+        "at": found.recalled.at.isoformat(),
+        "reason": found.recalled.reason,
+        "successor": found.recalled.successor,
+    }
     return {**_say("revoked", "page.say_revoked", day=answers.date_text(found.recalled.at)), "recall": recall}
 
 
@@ -68,9 +72,18 @@ async def check_file_digest(parts: WebParts, sha256: str) -> Said:
     copy = await parts.service.facts.by_file(digest, [])
     if copy is None or digest not in copy.released_digests:
         return _say("unknown", "mcp.digest_unknown")
-    facts = {"number": copy.number, "agency": copy.agency_name, "agency_code": copy.agency_code, "realm": copy.realm.value}
+    facts = {
+        "number": copy.number,
+        "agency": copy.agency_name,
+        "agency_code": copy.agency_code,
+        "realm": copy.realm.value,
+    }
     if copy.recalled is not None:
-        recall = {"at": copy.recalled.at.isoformat(), "reason": copy.recalled.reason, "successor": copy.recalled.successor}
+        recall = {
+            "at": copy.recalled.at.isoformat(),
+            "reason": copy.recalled.reason,
+            "successor": copy.recalled.successor,
+        }
         said = _say("revoked", "page.say_revoked", day=answers.date_text(copy.recalled.at))
         return {**said, "facts": facts, "recall": recall}
     return {**_say("released", "mcp.digest_released"), "facts": facts, "recall": None}
@@ -185,7 +198,9 @@ async def _mcp(request: Request) -> Response:
     hosts = [form for host in parts.service.settings.hosts for form in (host, f"{host}:*")]
     security = TransportSecuritySettings(allowed_hosts=hosts, allowed_origins=[parts.base_url])
     return _Passed(
-        StreamableHTTPSessionManager(request.app.state.mcp, json_response=True, stateless=True, security_settings=security)
+        StreamableHTTPSessionManager(
+            request.app.state.mcp, json_response=True, stateless=True, security_settings=security
+        )
     )
 
 
