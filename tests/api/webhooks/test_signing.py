@@ -11,7 +11,12 @@ from api.webhooks.model import Scheme
 from api.webhooks.signing import headers, new_secret, shown
 from core.clock import SystemClock
 
-NOW = int(SystemClock().now().timestamp())
+
+def now() -> int:
+    """The library asks the real clock, and forgives five minutes: not those of a whole suite."""
+    return int(SystemClock().now().timestamp())
+
+
 BODY = '{"type":"copy.released","data":{"tên":"khóa"}}'.encode()
 
 
@@ -31,16 +36,16 @@ def test_the_known_example():
 
 def test_the_reference_library_accepts_v1():
     secret = new_secret(Scheme.V1)
-    assert Webhook(shown(secret)).verify(BODY, headers([secret], "m", NOW, BODY))["type"] == "copy.released"
+    assert Webhook(shown(secret)).verify(BODY, headers([secret], "m", now(), BODY))["type"] == "copy.released"
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"webhook-id": "n"}, {"webhook-timestamp": str(NOW - 1)}, {"webhook-signature": "v1,AAAA"}, {"body": b"{}"}],
+    [{"webhook-id": "n"}, {"webhook-timestamp": "1"}, {"webhook-signature": "v1,AAAA"}, {"body": b"{}"}],
 )
 def test_the_reference_library_refuses_anything_changed(change):
     secret = new_secret(Scheme.V1)
-    sent = headers([secret], "m", NOW, BODY) | change
+    sent = headers([secret], "m", now(), BODY) | change
     with pytest.raises(WebhookVerificationError):
         Webhook(shown(secret)).verify(sent.pop("body", BODY), sent)
 
@@ -49,7 +54,7 @@ def test_a_public_key_checks_v1a_and_the_private_one_is_not_shown():
     secret = new_secret(Scheme.V1A)
     assert secret.startswith("whsk_")
     assert shown(secret).startswith("whpk_")
-    sent = headers([secret], "m", NOW, BODY)
+    sent = headers([secret], "m", now(), BODY)
     verify_v1a(shown(secret), sent, BODY)
     with pytest.raises(InvalidSignature):
         verify_v1a(shown(secret), sent | {"webhook-id": "n"}, BODY)
@@ -65,7 +70,7 @@ def test_secrets_have_the_length_that_the_standard_asks_for_and_are_never_alike(
 
 def test_during_a_rotation_each_secret_alone_is_enough():
     old, new = new_secret(Scheme.V1), new_secret(Scheme.V1)
-    sent = headers([new, old], "m", NOW, BODY)
+    sent = headers([new, old], "m", now(), BODY)
     for secret in (old, new):
         Webhook(secret).verify(BODY, sent)
     with pytest.raises(WebhookVerificationError):
