@@ -8,6 +8,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+import structlog
 
 from core.db import Database
 
@@ -23,6 +24,13 @@ class BentClock:
 
     def move(self, **delta: float) -> None:
         self.at += dt.timedelta(**delta)
+
+
+@pytest.fixture(autouse=True)
+def _no_stream_is_kept():
+    """A command that a test ran configured the logs onto a stream that is closed by now."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture
