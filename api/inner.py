@@ -129,10 +129,7 @@ async def _body(request: Request, most: int) -> bytes:
 
 
 def _error(error: ServiceError) -> Response:
-    plain = {
-        k: v if isinstance(v, str | int | float | bool) or v is None else str(v) for k, v in error.evidence.items()
-    }
-    return JSONResponse({"class": type(error).__name__, "code": error.code, "evidence": plain}, 500)
+    return JSONResponse({"class": type(error).__name__, "code": error.code, "evidence": error.plain()}, 500)
 
 
 def make_run_folder(socket: Path) -> None:

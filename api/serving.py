@@ -286,7 +286,7 @@ async def _keep(child: Child, stopping: asyncio.Event) -> None:
         child.failures += 1
         logger().warning("process.ended", role=child.name, count=child.failures, state=child.process.returncode)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(ended), min(0.2 * 2**child.failures, 10))
+            await asyncio.wait_for(asyncio.shield(ended), min(0.2 * 2 ** min(child.failures, 6), 10))
     if child.process is not None and child.process.returncode is None:
         child.process.terminate()
         try:

@@ -30,6 +30,12 @@ class ServiceError(Exception):
         self.code = code
         self.evidence = evidence
 
+    def plain(self) -> dict[str, str | int | float | bool | None]:
+        """The evidence as JSON holds it."""
+        return {
+            k: v if isinstance(v, str | int | float | bool) or v is None else str(v) for k, v in self.evidence.items()
+        }
+
     def say(self, language: str = "vi") -> str:
         """The sentence for people, in ``vi`` or ``en``."""
         return sentence(self.code, language, **self.evidence)

@@ -76,8 +76,7 @@ async def _people(parts: WebParts, uow: UnitOfWork, agency: Agency, wanted: Copy
     def holder(role: Role, but: str | None) -> str | None:
         for person, rights in known:
             for right in rights:
-                current = right.valid_from <= now and (right.valid_to is None or now < right.valid_to)
-                if right.role is role and current and wanted.regime in right.scope and person.id != but:
+                if right.role is role and right.runs(now) and wanted.regime in right.scope and person.id != but:
                     return person.id
         return None
 

@@ -71,9 +71,13 @@ class Authorisation:
     valid_to: dt.datetime | None
     scope: frozenset[Regime]
 
+    def runs(self, at: dt.datetime) -> bool:
+        """True inside its term."""
+        return self.valid_from <= at and (self.valid_to is None or at < self.valid_to)
+
     def require(self, regime: Regime, at: dt.datetime) -> None:
         """Raise unless the authorisation covers ``regime`` at ``at``; asked again at the moment of signing."""
         if regime not in self.scope:
             raise Refused("directory.out_of_scope", number=self.number)
-        if at < self.valid_from or (self.valid_to is not None and at >= self.valid_to):
+        if not self.runs(at):
             raise Refused("directory.authorisation_expired", number=self.number)

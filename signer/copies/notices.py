@@ -14,7 +14,7 @@ from core.formats import key_list
 from core.limits import LIMITS
 from core.logs import code_of, logger
 from signer.copies.model import CertifiedCopy
-from signer.copies.publication import KEYS, Publisher
+from signer.copies.publication import KEYS, Publisher, published
 
 __all__ = ["Notices"]
 
@@ -74,7 +74,7 @@ class Notices:
     async def _refresh(self) -> None:
         """Everything that is missing, near its end, or older than what it speaks of."""
         async with self.db.read() as uow:
-            listed = await self.publisher.published(uow, KEYS)
+            listed = await published(uow, KEYS)
             keys = await self.publisher.current_keys(uow)
             behind = await self.publisher.behind(uow)
         soon = self.clock.now() + dt.timedelta(hours=LIMITS["qr.list_hours"]) / 2

@@ -130,10 +130,6 @@ class Publisher:
         body = await status_list.write(listed, self.open_key(key, name), Digest.of(key.key.spki).value[:4])
         return await self._put(name, before, body, b"", listed)
 
-    async def published(self, uow: UnitOfWork, name: str) -> Published | None:
-        """The newest list of that name."""
-        return await published(uow, name)
-
     async def current_keys(self, uow: UnitOfWork) -> KeyList:
         """The keys as they stand now."""
         return await seal_keys(uow, self.directory, self.credentials, self.clock)

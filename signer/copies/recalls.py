@@ -83,10 +83,7 @@ class Recalls:
         people = await self.directory.people(uow, agency_id)
         for person, rights in people:
             if person.id == person_id and any(
-                r.role in {Role.CERTIFIER, Role.ADMINISTRATOR}
-                and r.valid_from <= now
-                and (r.valid_to is None or now < r.valid_to)
-                for r in rights
+                r.role in {Role.CERTIFIER, Role.ADMINISTRATOR} and r.runs(now) for r in rights
             ):
                 return
         raise Refused("recall.not_entitled", person=person_id)

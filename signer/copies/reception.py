@@ -149,13 +149,13 @@ class Reception:
         except (Unavailable, Conflict) as error:
             logger().warning("request.put_back", id=request.id, code=error.code)
             if request.tries + 1 >= LIMITS["inbox.tries"]:
-                await self._refuse(request, error.code, _plain(error.evidence))
+                await self._refuse(request, error.code, error.plain())
                 return False
             async with self.db.write() as uow:
                 await self.inbox.put_back(uow, request)
             return False
         except ServiceError as error:
-            await self._refuse(request, error.code, _plain(error.evidence))
+            await self._refuse(request, error.code, error.plain())
             return False
         except Exception as error:  # noqa: BLE001 - one paper that nobody foresaw must not be taken again and again
             logger().error("request.broken", id=request.id, error=type(error).__name__)
@@ -200,7 +200,3 @@ class Reception:
         """Let what is under way come to its end."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=LIMITS["web.drain_seconds"])
-
-
-def _plain(evidence: dict[str, object]) -> dict[str, Any]:
-    return {k: v if isinstance(v, str | int | float | bool) or v is None else str(v) for k, v in evidence.items()}
