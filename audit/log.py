@@ -96,10 +96,11 @@ class Log(LogReader):
             await uow.execute(insert_new(uow, state_table), first)
         await self.sequence()
 
-    async def append(self, uow: UnitOfWork, leaf: Leaf) -> None:
-        """Add a pending leaf in the caller's transaction; the same event twice is one leaf."""
-        row = {"log_id": _ID, "dedup": leaf.event_id, "entry": leaf.encode()}
-        await uow.execute(insert_new(uow, entry_table), row)
+    async def append(self, uow: UnitOfWork, *leaves: Leaf) -> None:
+        """Add pending leaves in the caller's transaction; the same event twice is one leaf."""
+        rows = [{"log_id": _ID, "dedup": leaf.event_id, "entry": leaf.encode()} for leaf in leaves]
+        if rows:
+            await uow.execute(insert_new(uow, entry_table), rows)
 
     async def sequence(self) -> int:
         """Lead until nothing is pending, then publish; returns the published size. Safe in several processes.

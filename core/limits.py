@@ -26,7 +26,8 @@ LIMITS: Final[dict[str, int]] = {
     "log.leaf_bytes": 65_535,
     "log.batch": 2_048,
     "activation.seconds": 600,
-    "activation.documents": 100,
+    "activation.documents": 500,
+    "signing.piece": 25,  # documents of one approval that are signed, stamped and recorded together
     "recall.day": 20,  # an agency's copies taken back in 24 hours through one door; one stolen key must not void a province
     "recall.alarm": 5,  # from that many in 24 hours a person is told to look
     "recall.reason_letters": 500,
@@ -101,4 +102,74 @@ LIMITS: Final[dict[str, int]] = {
     "oauth.assertion_seconds": 300,  # longest life of a client assertion
     "jobs.at_once": 4,  # recovered work must not take all memory at a restart
     "jobs.settle_seconds": 60,  # how long a command waits at its end for work it took over
+    "request.documents": 500,  # of one signature request: what one approval may cover
+    "request.steps": 20,  # signatures wanted in one request
+    "request.bytes": 1024 * 1024 * 1024,  # all PDFs of one request
+    "request.letters": 500,  # of a title, a reason, a refusal
+    "request.days": 92,  # longest time until a request's deadline
+    "request.lease_seconds": 420,  # one person's time with a revision; an approval given in it may still be spent until activation.seconds
+    "request.provider_seconds": 900,  # how long a provider may take to ask the person in its own app
+    "request.remind_seconds": 3_600,  # between two reminders of one signer
+    "request.link_days": 7,  # after the deadline: a signer's link still says what became of it, and gives the file
+    "request.sweep_seconds": 5,  # how often the signer looks for deadlines, ended leases and work left behind
+    "request.papers_at_once": 2,  # PDFs of one request in the sandbox at a time
+    "enter.seconds": 300,  # to answer the question at the signing page's entry
+    "pass.seconds": 1_800,  # reading and refusing after that answer; approving asks the passkey again
+    "page.refusal_letters": 500,  # a reason for not signing
+    "rate.sign_minute": 600,  # answers and refusals at the signing pages from one address: an office stands behind one
+    "rate.sign_total_minute": 12_000,
+    "rate.enter_minute": 120,  # questions at the entry, each a row
+    "provider.wait_seconds": 300,  # how long a person has on the provider's app, where the provider does not say
+    "provider.wait_most_seconds": 900,  # longest that a provider may say
+    "provider.poll_seconds": 3,  # the first looks at a transaction; later ones are rarer
+    "provider.poll_most_seconds": 10,
+    "provider.hint_seconds": 2,  # a told transaction is not looked at more often than that
+    "provider.lost_seconds": 20,  # a provider that does not know a transaction so long after it was asked never will
+    "provider.answer_bytes": 256 * 1024,
+    "provider.fresh_hours": 24,  # after that a linked certificate is fetched and checked again before use
+    "provider.description_letters": 100,
+    "rate.hint_minute": 600,  # hints from one address: providers send from few
+    "rate.hint_total_minute": 6_000,
+    "decision.hours": 72,  # a proposal that two administrators did not agree to by then is over
+    "decision.open": 40,  # of one agency at a time
+    "decision.ballot_seconds": 600,  # to answer one's own question about a proposal
+    "decision.reason_letters": 500,
+    "decision.text_letters": 300,  # one text of a proposal: a name, a number, a line of the wording
+    "decision.look_seconds": 60,  # how often proposals whose time ran out are written down as such
+    "decision.picture_bytes": 1024 * 1024,  # a seal's picture
+    "desk.idle_seconds": 600,  # nobody touches the page: it locks and asks the passkey again
+    "desk.session_seconds": 36_000,  # a working day; then log-in again, however busy
+    "desk.challenge_seconds": 300,  # to answer a question of log-in, unlock or registration
+    "desk.fresh_seconds": 300,  # a further log-in passkey needs one used so lately
+    "desk.touch_seconds": 60,  # signs of life are written no more often
+    "desk.sessions": 8,  # of one person at a time; the oldest ends
+    "desk.passkeys": 10,  # log-in passkeys of one person
+    "desk.link_seconds": 900,  # a link from the desk to the signing page
+    "desk.reason_letters": 500,
+    "rate.desk_minute": 120,  # log-in, unlock and registration from one address: an office stands behind one
+    "rate.desk_total_minute": 6_000,
+    "rate.picture_minute": 6_000,  # pages of scans at the desk: forty for one paper, an office behind one address
+    "rate.picture_total_minute": 60_000,
+    "paper.bytes": 64 * 1024 * 1024,  # one PDF that a portal gives to be signed
+    "paper.pages": 300,
+    "paper.text_letters": 100_000,  # of one page
+    "paper.cache_bytes": 64 * 1024 * 1024,  # pictures of pages that a signer process keeps
+    "paper.drawing": 2,  # papers being drawn at a time
+    "paper.batch": 4,  # pages drawn in one go, so that a large paper goes into the sandbox less often
+    "paper.ahead": 2,  # pages drawn before they are asked for
+    # enrolment
+    "identity.flow_seconds": 900,  # a log-in that went out to a provider and did not come back
+    "identity.token_seconds": 600,  # oldest ID token that is taken
+    "identity.discovery_seconds": 3_600,  # a provider's metadata and keys are asked for again
+    "identity.keys_seconds": 60,  # an unknown key makes us ask for keys again, not more often than that
+    "enrol.run_seconds": 1_800,  # a page of enrolment, from identity to passkey
+    "enrol.challenge_seconds": 300,
+    "enrol.codes": 5,  # codes sent for one word of a portal
+    "enrol.code_tries": 5,  # guesses at one code
+    "enrol.code_seconds": 600,
+    "enrol.code_rest_seconds": 30,  # between two codes
+    "enrol.ticket_seconds": 1_800,  # to register a log-in passkey at the desk
+    "messenger.seconds": 15,  # a mail relay's answer
+    "messenger.rest_seconds": 30,  # before a letter is tried again; doubled each time
+    "messenger.tries": 10,
 }

@@ -82,6 +82,11 @@ class Digest:
         """Hash ``data``."""
         return cls(algorithm, hashlib.new(algorithm.value, data).digest())
 
+    @classmethod
+    def from_hex(cls, algorithm: str, value: str) -> Self:
+        """As ``hex`` wrote it. Raises ``ValueError``."""
+        return cls(DigestAlgorithm(algorithm), bytes.fromhex(value))
+
     @property
     def hex(self) -> str:
         """Lower-case hexadecimal."""

@@ -1,65 +1,81 @@
-"""Getting an order's activation approved: the one place that asks a person, and asks again when the time ran out."""
+"""Getting orders' activation approved: the one place that asks a person, and asks again when the time ran out.
 
-from collections.abc import Awaitable, Callable
+An order hangs on one activation at a time. A question put anew refuses the one before in the same transaction, so an
+answer that is on its way to the old one comes too late, or the new one was never put.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+
+import sqlalchemy as sa
 
 from core.db import UnitOfWork
 from core.errors import Conflict, Refused
 from core.limits import LIMITS
+from core.values import Digest
 from signer.activation import redeem
 from signer.ceremony import SigningDesk, SigningOrder
 from signer.credentials import Credential
-from signer.formats import pades
 from signer.records import order_table
 
 __all__ = ["Approver", "Question", "asked_again", "ensure_approved", "open_question"]
 
 Approver = Callable[[str, str, bytes], Awaitable[None]]
 """``(person_id, tx, challenge)``: get the person's passkey to answer. Exists in realm training only."""
-Question = Callable[[UnitOfWork, Credential, pades.PreparedSignature], Awaitable[redeem.Opened]]
-"""Opens the approval of exactly this digest."""
+Question = Callable[[UnitOfWork, Credential, Sequence[Digest]], Awaitable[redeem.Opened]]
+"""Opens the approval of exactly these digests."""
 
 
 async def open_question(
-    desk: SigningDesk, uow: UnitOfWork, *, credential: Credential, prepared: pades.PreparedSignature, person_id: str,
+    desk: SigningDesk, uow: UnitOfWork, *, credential: Credential, digests: Sequence[Digest], person_id: str,
     role: str, title: str, pages: int, client: str, description: str,
 ) -> redeem.Opened:  # fmt: skip
-    """Who asks, for what, how many pages: fixed together with the digest."""
+    """Who asks, for what, how many pages: fixed together with the digests."""
     return await redeem.open_activation(
         uow, desk.clock, person_id=person_id, credential_id=credential.id, spki=credential.key.spki,
-        hashes=[prepared.to_sign.value], title=title, pages=pages, purpose=role, realm=credential.realm, client=client,
+        hashes=[d.value for d in digests], title=title, pages=pages, purpose=role, realm=credential.realm, client=client,
         description=description, ttl=LIMITS["activation.seconds"],
     )  # fmt: skip
 
 
 async def ensure_approved(
-    desk: SigningDesk, approver: Approver | None, order: SigningOrder, ask: Question, waiting: Refused
-) -> SigningOrder:
-    """The order with an approved activation. Raises ``waiting`` where no person can be asked from here."""
+    desk: SigningDesk, approver: Approver | None, orders: Sequence[SigningOrder], ask: Question, waiting: Refused
+) -> Sequence[SigningOrder]:
+    """The orders with an approved activation. Raises ``waiting`` where no person can be asked from here."""
     async with desk.db.read() as uow:
-        status = await redeem.status(uow, desk.clock, order.activation_tx)
+        status = await redeem.status(uow, desk.clock, orders[0].activation_tx)
     if status.state == "approved":
-        return order
+        return orders
     if approver is None:
         raise waiting
-    order, opened = await asked_again(desk, order, status, ask)
-    await approver(order.person_id, opened.tx, opened.challenge)
-    return order
+    opened = redeem.Opened(orders[0].activation_tx, status.challenge)
+    if status.state != "open":
+        orders, opened = await asked_again(desk, orders, ask)
+    await approver(orders[0].person_id, opened.tx, opened.challenge)
+    return orders
 
 
 async def asked_again(
-    desk: SigningDesk, order: SigningOrder, status: redeem.Status, ask: Question
-) -> tuple[SigningOrder, redeem.Opened]:
-    """The open question of an order; a new one over the same digest where the time of the last ran out."""
-    if status.state == "open":
-        return order, redeem.Opened(order.activation_tx, status.challenge)
-    prepared = pades.PreparedSignature.from_json(order.prepared, b"")
+    desk: SigningDesk, orders: Sequence[SigningOrder], ask: Question
+) -> tuple[Sequence[SigningOrder], redeem.Opened]:
+    """A new question over the same digests, in this order. Raises ``activation.asked_again`` if somebody was first."""
     async with desk.db.write() as uow:
-        credential = await desk.credentials.get(uow, order.credential_id)
-        opened = await ask(uow, credential, prepared)
+        for tx in sorted({order.activation_tx for order in orders}):
+            status = await redeem.status(uow, desk.clock, tx)
+            if status.state == "open":
+                await redeem.refuse(uow, tx)
+            elif status.state in {"approved", "spent"}:
+                raise Conflict("activation.asked_again")
+        credential = await desk.credentials.get(uow, orders[0].credential_id)
+        opened = await ask(uow, credential, [order.digest() for order in orders])
         t = order_table.c
-        mine = t.id == order.id, t.activation_tx == order.activation_tx, t.state == "prepared"
-        done = await uow.execute(order_table.update().where(*mine).values(activation_tx=opened.tx))
-        if done.rowcount != 1:  # somebody has asked again meanwhile: theirs is the question
-            raise Conflict("activation.asked_again")
-    return replace(order, activation_tx=opened.tx), opened
+        move = (
+            order_table.update()
+            .where(t.id == sa.bindparam("order"), t.activation_tx == sa.bindparam("old"), t.state == "prepared")
+            .values(activation_tx=opened.tx, position=sa.bindparam("place"))
+        )
+        for place, order in enumerate(orders):
+            done = await uow.execute(move, {"order": order.id, "old": order.activation_tx, "place": place})
+            if done.rowcount != 1:  # somebody has asked again meanwhile: theirs is the question
+                raise Conflict("activation.asked_again")
+    return [replace(o, activation_tx=opened.tx, position=n) for n, o in enumerate(orders)], opened

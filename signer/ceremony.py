@@ -1,60 +1,87 @@
 """Ceremony 1: *sign*. The only way to a signature of a person or a seal; steps as in ``docs/flows/1-sign.md``.
 
-What each step leaves behind, and so what a crash after it means:
+One approval covers an ordered list of digests; each digest has an *order*, and all orders of one approval are spent
+together. What each step leaves behind, and so what a crash after it means:
 
-1. *check* nothing: the order stays ``prepared``.
-2. *spend* the activation is spent, the order is ``intended`` and its intent leaf is durable, all in one transaction.
-   After a crash from here on the same order goes on without a new approval: it may only sign the digest it was
-   prepared with, which is the digest that was approved.
-3. *sign* a signature exists in memory only; it was verified with the certificate before this step ends.
-4. *stamp* a time-stamp exists in memory only.
+1. *check* nothing: the orders stay ``prepared``.
+2. *spend* the activation is spent, every order under it is ``intended`` and its intent leaf is durable, all in one
+   transaction. After a crash from here on the same orders go on without a new approval: each may only sign the digest it
+   was prepared with, which is a digest that was approved.
+3. *sign* signatures exist in memory only; each was verified with the certificate before this step ends.
+4. *stamp* time-stamps exist in memory only.
 5. *embed* the signed bytes are in the document store, named by their digest.
-6. *record* the order is ``made``, its result leaf is durable, and the caller's own state moved, in one transaction.
+6. *record* the orders are ``made``, their result leaves are durable, and the caller's own state moved, in one transaction.
+
+Many documents go through 3 to 6 in pieces of ``signing.piece``: a crash between two pieces leaves whole pieces.
 """
 
+import asyncio
 import json
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
+
+import sqlalchemy as sa
 
 from audit.events import Leaf, LeafType, commit
 from audit.log import Log
 from core.certificates import Certificate
 from core.clock import Clock
-from core.db import Database, UnitOfWork, row_by, swap_state
+from core.db import Database, UnitOfWork, row_by
 from core.errors import Broken, Conflict, NotFound, Refused
 from core.formats.cms import CmsProfile, signature_timestamp_attribute
 from core.ids import new_id, random_bytes
 from core.jobs import Note
+from core.limits import LIMITS
 from core.objects import Documents
-from core.signing import Timestamper
+from core.signing import SigningKey, Timestamper
 from core.values import Digest, Realm
 from signer.activation import redeem
 from signer.activation.passkeys import RelyingParty
 from signer.credentials import Credential, Credentials, OpenKey
-from signer.formats import pades
+from signer.formats import cades, pades
 from signer.records import order_table
 
-__all__ = ["SigningDesk", "SigningOrder", "sign"]
+__all__ = ["Approve", "Guard", "RemoteKey", "Settle", "SigningDesk", "SigningOrder", "profile_of", "sign"]
+
+Prepared = pades.PreparedSignature | cades.PreparedDigest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SigningOrder:
-    """What is to be signed, by whom, approved by which activation."""
+    """One digest to be signed: by whom, approved by which activation."""
 
     id: str
     realm: Realm
     role: str
-    """``certifier`` or ``seal``."""
+    """``certifier``, ``seal``, ``signer``: the purpose in the activation's record."""
     credential_id: str
     person_id: str
     activation_tx: str
+    """Empty where somebody else's service asks the person (``provider``)."""
+    position: int
+    """Place of its digest in the approved list, from 0."""
+    provider: str | None
     document: str
     """Name of the stored prepared bytes."""
     prepared: dict[str, Any]
     salt: bytes
     state: str
     signed_document: str | None
+
+    def digest(self) -> Digest:
+        """What is approved and signed."""
+        return Digest.from_hex(self.prepared["digest"], self.prepared["to_sign"])
+
+
+RemoteKey = Callable[[SigningOrder, Credential], SigningKey]
+"""The key of an order that a provider signs: its ``sign`` asks the person there and answers when the value is verified."""
+Approve = Callable[[Sequence[SigningOrder]], Awaitable[Sequence[SigningOrder]]]
+"""Sees to it that the activation of prepared orders is approved; gives them back, perhaps under a newer activation."""
+Guard = Callable[[UnitOfWork, Sequence[SigningOrder]], Awaitable[None]]
+"""Re-checks roles and terms of all orders that are spent, inside step 2's transaction."""
+Settle = Callable[[UnitOfWork, Mapping[str, str]], Awaitable[None]]
+"""Moves the caller's state inside step 6's transaction; takes names of signed bytes by order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,10 +97,11 @@ class SigningDesk:
     timestamps: Timestamper
     relying_party: RelyingParty
     """The signing origin: the only one whose approvals count."""
+    providers: Mapping[str, RemoteKey] = field(default_factory=dict)
 
     async def place(
         self, uow: UnitOfWork, *, realm: Realm, role: str, credential: Credential, person_id: str, activation_tx: str,
-        prepared: pades.PreparedSignature, document: str,
+        prepared: Prepared, document: str, position: int = 0, provider: str | None = None,
     ) -> str:  # fmt: skip
         """Record an order for stored prepared bytes; returns its id."""
         order_id = new_id(self.clock)
@@ -81,8 +109,8 @@ class SigningDesk:
             order_table.insert(),
             {
                 "id": order_id, "realm": realm, "role": role, "credential_id": credential.id, "person_id": person_id,
-                "activation_tx": activation_tx, "document": document, "prepared": prepared.to_json(), "salt": random_bytes(32),
-                "state": "prepared", "prepared_at": self.clock.now(),
+                "activation_tx": activation_tx, "position": position, "provider": provider, "document": document,
+                "prepared": prepared.to_json(), "salt": random_bytes(32), "state": "prepared", "prepared_at": self.clock.now(),
             },
         )  # fmt: skip
         return order_id
@@ -92,84 +120,176 @@ class SigningDesk:
         row = (await uow.execute(row_by(order_table.c.id), {"value": order_id})).first()
         if row is None:
             raise NotFound("signing.no_such_order", order=order_id)
-        names = SigningOrder.__dataclass_fields__
-        values = {k: v for k, v in row._mapping.items() if k in names}  # noqa: SLF001
-        return SigningOrder(**{**values, "realm": Realm(row.realm)})
+        return _order(row)
+
+    async def orders_of(self, uow: UnitOfWork, activation_tx: str) -> list[SigningOrder]:
+        """All orders under one approval, in the order of its digests, also dropped ones."""
+        t = order_table.c
+        query = sa.select(order_table).where(t.activation_tx == activation_tx).order_by(t.position, t.id)
+        return [_order(row) for row in await uow.execute(query)]
+
+    async def drop(self, uow: UnitOfWork, order_ids: Sequence[str]) -> None:
+        """They will never be signed, unless they are already."""
+        t = order_table.c
+        await uow.execute(order_table.update().where(t.id.in_(order_ids), t.state != "made").values(state="dropped"))
+
+
+def _order(row: sa.Row[Any]) -> SigningOrder:
+    names = SigningOrder.__dataclass_fields__
+    values = {k: v for k, v in row._mapping.items() if k in names}  # noqa: SLF001
+    return SigningOrder(**{**values, "realm": Realm(row.realm)})
 
 
 async def sign(
-    order_id: str,
-    desk: SigningDesk,
-    *,
-    approve: Callable[[SigningOrder], Awaitable[SigningOrder]],
-    guard: Callable[[UnitOfWork], Awaitable[None]],
-    settle: Callable[[UnitOfWork, str], Awaitable[None]],
-    note: Note,
-) -> str:
-    """Sign one prepared document; returns the name of the signed bytes.
+    order_ids: Sequence[str], desk: SigningDesk, *, approve: Approve, guard: Guard, settle: Settle, note: Note
+) -> list[str]:
+    """Sign prepared documents of one approval; returns the names of the signed bytes in the same order.
 
-    ``approve`` sees to it that a prepared order's activation is approved; ``guard`` re-checks roles and terms inside
-    step 2's transaction; ``settle`` moves the caller's state inside step 6's.
     Raises ``activation.*``, ``key.*``, ``tsa.*``, ``credential.*``, ``signing.*``; nothing of what was done is lost.
     """
-    # 1 check: the order, its bytes, the certificate's dates
+    # 1 check: the orders, the certificate's dates, the stored bytes
     async with desk.db.read() as uow:
-        order = await desk.order(uow, order_id)
-        credential = await desk.credentials.get(uow, order.credential_id)
-    if order.state == "made":
-        assert order.signed_document is not None
-        return order.signed_document
-    if order.state == "dropped":
-        raise Refused("signing.dropped", order=order_id)
-    certificate = credential.require_valid(desk.clock.now())
-    prepared = pades.PreparedSignature.from_json(order.prepared, await desk.documents.get(order.document))
-    _require_unchanged(prepared)
-    profile = profile_of(credential)
-    if order.state == "prepared":
-        order = await approve(order)
-    note(f"{order.role}.check")
+        orders = [await desk.order(uow, each) for each in order_ids]
+        credential = await desk.credentials.get(uow, orders[0].credential_id)
+    names = {o.id: o.signed_document for o in orders if o.state == "made" and o.signed_document is not None}
+    todo = [o for o in orders if o.id not in names]
+    if not todo:
+        return [names[each] for each in order_ids]
+    _require_signable(todo)
+    credential.require_valid(desk.clock.now())
+    pieces = [todo[at : at + LIMITS["signing.piece"]] for at in range(0, len(todo), LIMITS["signing.piece"])]
+    checked = await _check(desk, pieces[0])
+    waiting = [o for o in todo if o.state == "prepared"]
+    if waiting and waiting[0].provider is None:
+        waiting = list(await approve(waiting))
+    role = todo[0].role
+    note(f"{role}.check")
 
-    # 2 spend: the approval, our intent and the state, in one transaction (compare-and-swap on both)
-    if order.state == "prepared":
+    # 2 spend: the approval, our intents and the states, in one transaction (compare-and-swap on both)
+    if waiting:
+        await _spend(desk, waiting, credential, guard)
+    note(f"{role}.spend")
+
+    for number, piece in enumerate(pieces):
+        prepared = checked if number == 0 else await _check(desk, piece)
+
+        # 3 sign: the key is touched once a digest, for exactly the approved one; the store verified before it answered
+        signatures = await asyncio.gather(*(_signature(desk, o, credential) for o in piece))
+        note(f"{role}.sign")
+
+        # 4 stamp: over each signature value (PAdES-B-T, CAdES-B-T)
+        tokens = await asyncio.gather(*(desk.timestamps.stamp(Digest.of(value)) for value in signatures))
+        note(f"{role}.stamp")
+
+        # 5 embed: check our own output against the certificate, then store it
+        parts = zip(prepared, signatures, tokens, strict=True)
+        made = [await desk.documents.put(_embedded(p, credential, value, token)) for p, value, token in parts]
+        note(f"{role}.embed")
+
+        # 6 record: result leaves, our states and the caller's, in one transaction
+        done = dict(zip((o.id for o in piece), made, strict=True))
         async with desk.db.write() as uow:
-            await guard(uow)
-            await redeem.spend(
-                uow, desk.clock, desk.relying_party, order.activation_tx, credential_id=credential.id, spki=certificate.spki,
-                person_id=order.person_id, digests=[prepared.to_sign.value], realm=order.realm, purpose=order.role,
-            )  # fmt: skip
-            await desk.log.append(uow, _leaf(desk, order, credential, LeafType.KEY_USE_INTENDED, prepared.to_sign))
-            await _move(uow, order_id, "prepared", "intended", intended_at=desk.clock.now())
-    note(f"{order.role}.spend")
+            leaves = [_leaf(desk, o, credential, LeafType.SIGNATURE_MADE, value)
+                      for o, value in zip(piece, signatures, strict=True)]  # fmt: skip
+            await desk.log.append(uow, *leaves)
+            await _made(uow, done, desk.clock)
+            await settle(uow, done)
+        names.update(done)
+        note(f"{role}.record")
+    return [names[each] for each in order_ids]
 
-    # 3 sign: the key is touched once, for exactly the approved digest; the store verified before it answered
-    key = desk.open_key(credential, order.id)
-    if key.spki != certificate.spki:
-        raise Broken("signing.key_is_not_the_certificates", order=order_id)
-    signature = await key.sign(prepared.to_sign)
-    note(f"{order.role}.sign")
 
-    # 4 stamp: over the signature value (PAdES-B-T)
-    token = await desk.timestamps.stamp(Digest.of(signature))
-    cms = profile.signed_data(
-        prepared.signed_attributes, signature, unsigned_attributes=(signature_timestamp_attribute(token),)
-    )
-    note(f"{order.role}.stamp")
+def _require_signable(orders: Sequence[SigningOrder]) -> None:
+    """One approval, one key, none given up."""
+    first = orders[0]
+    for order in orders:
+        if order.state == "dropped":
+            raise Refused("signing.dropped", order=order.id)
+        if (order.credential_id, order.role, order.provider) != (first.credential_id, first.role, first.provider):
+            raise Broken("signing.not_together", order=order.id)
 
-    # 5 embed: check our own output against the certificate, then store it
-    signed = pades.embed(prepared, cms)
-    pades.check(signed, prepared, certificate.der)
-    name = await desk.documents.put(signed)
-    note(f"{order.role}.embed")
 
-    # 6 record: result leaf, our state and the caller's, in one transaction
+async def _check(desk: SigningDesk, orders: Sequence[SigningOrder]) -> list[Prepared]:
+    return [await _unchanged(desk, order) for order in orders]
+
+
+async def _unchanged(desk: SigningDesk, order: SigningOrder) -> Prepared:
+    """The stored bytes must still give the digest that was approved; they came from a store, not from us."""
+    if order.prepared.get("format") == "cades":
+        detached = cades.PreparedDigest.from_json(order.prepared)
+        cades.require_unchanged(detached)
+        prepared: Prepared = detached
+    else:
+        document = pades.PreparedSignature.from_json(order.prepared, await desk.documents.get(order.document))
+        pades.require_unchanged(document)
+        prepared = document
+    if Digest.of(prepared.signed_attributes, prepared.to_sign.algorithm) != prepared.to_sign:
+        raise Broken("signing.prepared_bytes_changed")
+    return prepared
+
+
+async def _spend(desk: SigningDesk, waiting: Sequence[SigningOrder], credential: Credential, guard: Guard) -> None:
+    assert credential.certificate is not None
+    spki = Certificate.parse(credential.certificate).spki
+    first = waiting[0]
     async with desk.db.write() as uow:
-        await desk.log.append(
-            uow, _leaf(desk, order, credential, LeafType.SIGNATURE_MADE, prepared.to_sign, signature=signature)
+        orders = list(waiting) if first.provider else await desk.orders_of(uow, first.activation_tx)
+        live = [o for o in orders if o.state == "prepared"]
+        await guard(uow, live)
+        if first.provider is None:
+            await redeem.spend(
+                uow, desk.clock, desk.relying_party, first.activation_tx, credential_id=credential.id, spki=spki,
+                person_id=first.person_id, digests=[o.digest().value for o in orders], realm=first.realm, purpose=first.role,
+            )  # fmt: skip
+        await desk.log.append(uow, *(_leaf(desk, o, credential, LeafType.KEY_USE_INTENDED) for o in live))
+        t = order_table.c
+        moved = await uow.execute(
+            order_table.update()
+            .where(t.id.in_([o.id for o in live]), t.state == "prepared")
+            .values(state="intended", intended_at=desk.clock.now())
         )
-        await _move(uow, order_id, "intended", "made", signed_document=name, made_at=desk.clock.now())
-        await settle(uow, name)
-    note(f"{order.role}.record")
-    return name
+        if moved.rowcount != len(live) or not {o.id for o in waiting} <= {o.id for o in live}:
+            raise Conflict("signing.not_in_state", order=first.id, state="prepared")
+
+
+async def _signature(desk: SigningDesk, order: SigningOrder, credential: Credential) -> bytes:
+    """The value, verified with the certificate."""
+    certificate = credential.require_valid(desk.clock.now())
+    if order.provider is None:
+        key = desk.open_key(credential, order.id)
+    elif order.provider in desk.providers:
+        key = desk.providers[order.provider](order, credential)
+    else:
+        raise NotFound("provider.unknown", provider=order.provider)
+    if key.spki != certificate.spki:
+        raise Broken("signing.key_is_not_the_certificates", order=order.id)
+    return await key.sign(order.digest())
+
+
+def _embedded(prepared: Prepared, credential: Credential, signature: bytes, token: bytes) -> bytes:
+    assert credential.certificate is not None
+    unsigned = (signature_timestamp_attribute(token),)
+    cms = profile_of(credential).signed_data(prepared.signed_attributes, signature, unsigned_attributes=unsigned)
+    if isinstance(prepared, cades.PreparedDigest):
+        signed = cades.embed(prepared, cms)
+        cades.check(signed, prepared, credential.certificate)
+    else:
+        signed = pades.embed(prepared, cms)
+        pades.check(signed, prepared, credential.certificate)
+    return signed
+
+
+async def _made(uow: UnitOfWork, names: Mapping[str, str], clock: Clock) -> None:
+    t = order_table.c
+    statement = (
+        order_table.update()
+        .where(t.id == sa.bindparam("order"), t.state == "intended")
+        .values(state="made", signed_document=sa.bindparam("name"), made_at=clock.now())
+    )
+    for order_id, name in names.items():
+        done = await uow.execute(statement, {"order": order_id, "name": name})
+        if done.rowcount != 1:
+            raise Conflict("signing.not_in_state", order=order_id, state="intended")
 
 
 def profile_of(credential: Credential) -> CmsProfile:
@@ -178,26 +298,13 @@ def profile_of(credential: Credential) -> CmsProfile:
     return CmsProfile(credential.certificate, credential.chain[:-1], credential.key.algorithm)
 
 
-def _require_unchanged(prepared: pades.PreparedSignature) -> None:
-    """The stored bytes must still give the digest that was approved; they came from a store, not from us."""
-    digest = prepared.to_sign
-    if Digest.of(prepared.signed_attributes, digest.algorithm) != digest:
-        raise Broken("signing.prepared_bytes_changed")
-    pades.require_unchanged(prepared)
-
-
-async def _move(uow: UnitOfWork, order_id: str, old: str, new: str, **values: Any) -> None:
-    if not await swap_state(uow, order_table.c.id, order_id, old, new, **values):
-        raise Conflict("signing.not_in_state", order=order_id, state=old)
-
-
 def _leaf(
-    desk: SigningDesk, order: SigningOrder, credential: Credential, kind: LeafType, digest: Digest,
-    signature: bytes | None = None,
-) -> Leaf:  # fmt: skip
+    desk: SigningDesk, order: SigningOrder, credential: Credential, kind: LeafType, signature: bytes | None = None
+) -> Leaf:
     assert credential.certificate is not None
     certificate = Certificate.parse(credential.certificate)
-    personal = order.role == "certifier"
+    personal = order.role != "seal"
+    digest = order.digest()
     return Leaf(
         type=kind,
         time=desk.clock.now(),

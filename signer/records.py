@@ -15,6 +15,8 @@ order_table = sa.Table(
     sa.Column("credential_id", sa.String(26), sa.ForeignKey("credential.id"), nullable=False),
     sa.Column("person_id", sa.String(26), sa.ForeignKey("person.id"), nullable=False),
     sa.Column("activation_tx", sa.Text, nullable=False),
+    sa.Column("position", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("provider", sa.Text),
     sa.Column("document", sa.String(64), nullable=False),
     sa.Column("prepared", sa.JSON, nullable=False),
     sa.Column("salt", sa.LargeBinary, nullable=False),
@@ -24,6 +26,7 @@ order_table = sa.Table(
     sa.Column("intended_at", UtcDateTime),
     sa.Column("made_at", UtcDateTime),
     sa.CheckConstraint("state in ('prepared', 'intended', 'made', 'dropped')", name="state"),
+    sa.Index("ix_signing_order_activation_tx", "activation_tx"),
 )
 """``prepared`` (bytes fixed) → ``intended`` (activation spent, intent leaf durable) → ``made`` | ``dropped``."""
 

@@ -1,9 +1,10 @@
 """CMS SignedData of our own signatures (RFC 5652; EN 319 122-1, EN 319 142-1), assembled from parts encoded once per key.
 
 Signed attributes: content-type, message-digest, signing-certificate-v2. PAdES forbids signing-time (the PDF's /M
-carries the claimed time). The certificate's issuer and serial are cut out of its own DER, never re-encoded.
+carries the claimed time); CAdES has it. The certificate's issuer and serial are cut out of its own DER, never re-encoded.
 """
 
+import datetime as dt
 import hashlib
 
 from asn1crypto import x509
@@ -18,6 +19,7 @@ ID_TST_INFO = der.oid("1.2.840.113549.1.9.16.1.4")
 _ID_SIGNED_DATA = der.oid("1.2.840.113549.1.7.2")
 _CONTENT_TYPE = der.oid("1.2.840.113549.1.9.3")
 _MESSAGE_DIGEST = der.oid("1.2.840.113549.1.9.4")
+_SIGNING_TIME = der.oid("1.2.840.113549.1.9.5")
 _SIGNING_CERTIFICATE_V2 = der.oid("1.2.840.113549.1.9.16.2.47")
 _SIGNATURE_TIMESTAMP = der.oid("1.2.840.113549.1.9.16.2.14")
 
@@ -83,10 +85,11 @@ class CmsProfile:
         self.size = len(certificate) + sum(map(len, chain)) + 1_200
         """Bytes of a signature without time-stamp at most: 512 of an RSA-4096 value, and the attributes twice over."""
 
-    def signed_attributes(self, message_digest: bytes) -> bytes:
-        """The SET whose digest is signed."""
+    def signed_attributes(self, message_digest: bytes, signing_time: dt.datetime | None = None) -> bytes:
+        """The SET whose digest is signed. ``signing_time``: CAdES asks for it (EN 319 122-1 §6.3), PAdES forbids it."""
         digest = der.sequence(_MESSAGE_DIGEST, der.set_of(der.octet_string(message_digest)))
-        return der.set_of(digest, *self._fixed_attributes)
+        claimed = () if signing_time is None else (der.sequence(_SIGNING_TIME, der.set_of(der.utc_or_generalized(signing_time))),)
+        return der.set_of(digest, *claimed, *self._fixed_attributes)
 
     def signed_data(
         self,

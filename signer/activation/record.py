@@ -58,6 +58,11 @@ class ActivationRecord:
         )  # fmt: skip
 
     @property
+    def code(self) -> str:
+        """Six digits that portal and phone both show: the person compares, so that nobody answers another question."""
+        return f"{int.from_bytes(hashlib.sha256(b'dauso/code/v1' + self.encode()).digest()[:8]) % 1_000_000:06d}"
+
+    @property
     def challenge(self) -> bytes:
         """SHA-256 of the record."""
         return hashlib.sha256(self.encode()).digest()

@@ -18,9 +18,12 @@ passkey_table = sa.Table(
     sa.Column("sign_count", sa.BigInteger, nullable=False),
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("flags", sa.Integer),
+    sa.Column("label", sa.Text),
     sa.CheckConstraint("kind in ('software', 'platform')", name="kind"),
     sa.CheckConstraint("not (kind = 'software' and realm = 'production')", name="software_only_in_training"),
 )
+"""Of the signing origin only. ``state``: ``active``, ``suspended`` (its person's phone is lost, say) or ``revoked``."""
 activation_table = sa.Table(
     "activation",
     metadata,

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from core.clock import Clock
-from core.db import UnitOfWork, row_by, swap_state
+from core.db import UnitOfWork, insert_new, row_by, swap_state
 from core.errors import BadInput, Conflict, NotFound, Refused
 from core.ids import new_id, random_bytes
 from core.limits import LIMITS
@@ -22,10 +22,12 @@ from signer.activation.records import activation_table, passkey_table
 __all__ = [
     "Opened",
     "Status",
+    "advance_count",
     "approve",
     "enrol_passkey",
     "open_activation",
     "record",
+    "refuse",
     "spend",
     "status",
     "verify_evidence",
@@ -49,18 +51,27 @@ class Status:
 
 
 async def enrol_passkey(
-    uow: UnitOfWork, clock: Clock, *, person_id: str, realm: Realm, credential_id: bytes, public_key: bytes, kind: str
-) -> None:
-    """Record a passkey. Raises ``activation.software_in_production``."""
+    uow: UnitOfWork, clock: Clock, *, person_id: str, realm: Realm, credential_id: bytes, public_key: bytes, kind: str,
+    flags: int | None = None, sign_count: int = 0, label: str = "",
+) -> str:  # fmt: skip
+    """Record a passkey of the signing origin; returns its id.
+
+    ``flags``: of its authenticator data (0x08 may be backed up, 0x10 is). Raises ``activation.software_in_production``,
+    ``activation.passkey_known``.
+    """
     if kind == "software" and realm is not Realm.TRAINING:
         raise Refused("activation.software_in_production")
-    await uow.execute(
-        passkey_table.insert(),
+    passkey_id = new_id(clock)
+    made = await uow.execute(
+        insert_new(uow, passkey_table),
         {
-            "id": new_id(clock), "person_id": person_id, "realm": realm, "credential_id": credential_id, "public_key": public_key,
-            "kind": kind, "sign_count": 0, "state": "active", "created_at": clock.now(),
+            "id": passkey_id, "person_id": person_id, "realm": realm, "credential_id": credential_id, "public_key": public_key,
+            "kind": kind, "sign_count": sign_count, "state": "active", "created_at": clock.now(), "flags": flags, "label": label,
         },
     )  # fmt: skip
+    if made.rowcount != 1:
+        raise Conflict("activation.passkey_known")
+    return passkey_id
 
 
 async def open_activation(
@@ -134,6 +145,12 @@ async def record(uow: UnitOfWork, tx: str) -> ActivationRecord:
     return (await _load(uow, tx))[1]
 
 
+async def refuse(uow: UnitOfWork, tx: str) -> None:
+    """The person said no, or the question was put anew: it can never be approved. Raises ``activation.not_open``."""
+    await _load(uow, tx)
+    await _move(uow, tx, "open", "refused")
+
+
 async def approve(uow: UnitOfWork, clock: Clock, rp: RelyingParty, tx: str, assertion: Assertion) -> None:
     """Verify the person's assertion and keep it as evidence. Raises ``activation.*``."""
     row, record = await _load(uow, tx)
@@ -145,7 +162,7 @@ async def approve(uow: UnitOfWork, clock: Clock, rp: RelyingParty, tx: str, asse
     if passkey is None or passkey.person_id != row.person_id or passkey.realm != row.realm or passkey.state != "active":
         raise Refused("activation.foreign_passkey")
     count = verify_assertion(assertion, challenge=record.challenge, public_key=passkey.public_key, rp=rp)
-    await _advance_count(uow, passkey, count)
+    await advance_count(uow, passkey, count)
     evidence = {
         "record": base64.b64encode(row.record).decode(), "assertion": assertion.to_json(), "kind": passkey.kind,
         "public_key": base64.b64encode(passkey.public_key).decode(), "rp_id": rp.rp_id, "origin": rp.origin,
@@ -153,8 +170,8 @@ async def approve(uow: UnitOfWork, clock: Clock, rp: RelyingParty, tx: str, asse
     await _move(uow, tx, "open", "approved", evidence=evidence, approved_at=clock.now())
 
 
-async def _advance_count(uow: UnitOfWork, passkey: sa.Row[Any], count: int) -> None:
-    """A count that does not grow is a cloned authenticator; 0 stays 0 for synced passkeys."""
+async def advance_count(uow: UnitOfWork, passkey: sa.Row[Any], count: int) -> None:
+    """``passkey``: its row. A count that does not grow is a cloned authenticator; 0 stays 0 for synced passkeys. Raises ``activation.replayed``."""
     if count == 0 and passkey.sign_count == 0:
         return
     t = passkey_table.c

@@ -5,6 +5,7 @@
 3 *seal* the ceremony *sign*, then validation data (B-LT). A crash anywhere: run it again, it goes on.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from core.db import UnitOfWork
@@ -12,7 +13,7 @@ from core.directory.model import Agency, Role
 from core.directory.records import Directory
 from core.errors import Broken, Refused
 from core.jobs import Note
-from core.values import Regime
+from core.values import Digest, Regime
 from signer.activation import redeem
 from signer.asking import Approver, ensure_approved, open_question
 from signer.ceremony import SigningDesk, SigningOrder, profile_of, sign
@@ -90,7 +91,7 @@ class BookDesk:
         )  # fmt: skip
         document = await desk.documents.put(prepared.document)
         async with desk.db.write() as uow:
-            opened = await self._ask(uow, book, agency, clerk_id, credential, prepared)
+            opened = await self._ask(uow, book, agency, clerk_id, credential, [prepared.to_sign])
             order = await desk.place(
                 uow, realm=agency.realm, role="seal", credential=credential, person_id=clerk_id,
                 activation_tx=opened.tx, prepared=prepared, document=document,
@@ -105,32 +106,32 @@ class BookDesk:
 
     async def _ask(
         self, uow: UnitOfWork, book: Book, agency: Agency, clerk_id: str, credential: Credential,
-        prepared: pades.PreparedSignature,
+        digests: Sequence[Digest],
     ) -> redeem.Opened:  # fmt: skip
         title = f"Sổ chứng thực {Wording.of(agency.wording).book_text(book.volume, book.year, book.kind)}"
         entries = int((book.totals or {}).get("entries", 0))
         return await open_question(
-            self.signing, uow, credential=credential, prepared=prepared, person_id=clerk_id, role="seal", title=title,
+            self.signing, uow, credential=credential, digests=digests, person_id=clerk_id, role="seal", title=title,
             pages=export.page_count(entries, closed=True), client=self.client, description=agency.name,
         )  # fmt: skip
 
     async def _seal(self, book: Book, agency: Agency, clerk_id: str, order_id: str, note: Note) -> str:
         desk = self.signing
 
-        async def ask(uow: UnitOfWork, credential: Credential, prepared: pades.PreparedSignature) -> redeem.Opened:
-            return await self._ask(uow, book, agency, clerk_id, credential, prepared)
+        async def ask(uow: UnitOfWork, credential: Credential, digests: Sequence[Digest]) -> redeem.Opened:
+            return await self._ask(uow, book, agency, clerk_id, credential, digests)
 
-        async def approve(order: SigningOrder) -> SigningOrder:
+        async def approve(orders: Sequence[SigningOrder]) -> Sequence[SigningOrder]:
             waiting = Refused("register.awaiting_clerk", book=book.id)
-            return await ensure_approved(desk, self.approver, order, ask, waiting)
+            return await ensure_approved(desk, self.approver, orders, ask, waiting)
 
-        async def guard(uow: UnitOfWork) -> None:
+        async def guard(uow: UnitOfWork, _orders: Sequence[SigningOrder]) -> None:
             await self._require_clerk(uow, agency, clerk_id)
 
-        async def settle(_uow: UnitOfWork, _name: str) -> None:
+        async def settle(_uow: UnitOfWork, _names: Mapping[str, str]) -> None:
             """The order alone says that the seal is made; the book gets the document with its validation data."""
 
-        name = await sign(order_id, desk, approve=approve, guard=guard, settle=settle, note=note)
+        (name,) = await sign([order_id], desk, approve=approve, guard=guard, settle=settle, note=note)
         async with desk.db.read() as uow:
             order = await desk.order(uow, order_id)
             credential = await desk.credentials.get(uow, order.credential_id)

@@ -9,38 +9,36 @@ made is named by its digest, and the state moves by compare-and-swap in the tran
 """
 
 import datetime as dt
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from audit.events import Leaf, LeafType, commit
-from audit.outbox import EventType, Outbox
+from audit.events import LeafType
+from audit.outbox import EventType
 from core.db import UnitOfWork
 from core.directory.model import Agency, Role
 from core.directory.records import Directory
 from core.errors import BadInput, Conflict, Refused
-from core.formats import canonical_json
-from core.ids import new_id, random_bytes
 from core.jobs import Note
 from core.limits import LIMITS
-from core.values import Digest, Realm, Regime
+from core.values import Regime
 from signer.activation import redeem
-from signer.asking import Approver, Question, asked_again, ensure_approved, open_question
+from signer.asking import Approver
 from signer.ceremony import SigningDesk, SigningOrder, profile_of, sign
 from signer.copies import store
 from signer.copies.intake import Intake
 from signer.copies.model import CertifiedCopy, CopyRequest
+from signer.copies.numbering import Numbering
 from signer.copies.pages import Printer
 from signer.copies.pictures import Pictures
+from signer.copies.questions import CopyQuestions
 from signer.copies.register import Register
-from signer.copies.typeface import typeface
 from signer.copies.wording import Wording, legal_date
-from signer.credentials import Credential
 from signer.formats import pades
+from signer.formats.typeface import typeface
 from signer.keystores.model import KeyPurpose
-from signer.records import copy_table, order_table
 
-__all__ = ["CopyDesk", "SelfCheck", "attested"]
+__all__ = ["CopyDesk", "SelfCheck"]
 
 Settle = Callable[[UnitOfWork], Awaitable[None]]
 
@@ -71,6 +69,16 @@ class CopyDesk:
     told: Callable[[CertifiedCopy], None] = lambda _: None
     """Hears of each copy whose public status has changed."""
 
+    @property
+    def questions(self) -> CopyQuestions:
+        """What waits for people."""
+        return CopyQuestions(signing=self.signing, directory=self.directory, approver=self.approver, client=self.client)
+
+    @property
+    def numbering(self) -> Numbering:
+        """Lines in the books."""
+        return Numbering(signing=self.signing, directory=self.directory, register=self.register)
+
     # 2 ------------------------------------------------------------------------------------------------ attest
     async def attest(
         self, intake: Intake, request: CopyRequest, *, copy_id: str | None = None, settle: Settle | None = None
@@ -86,49 +94,16 @@ class CopyDesk:
         async with self.signing.db.write() as uow:
             agency = await self.directory.agency(uow, request.agency_id)
             agency.require_active(clock.now())
-            await self._require_people(uow, agency, request.regime, request.certifier_id, request.clerk_id)
+            await self.questions.require_people(uow, agency, request.regime, request.certifier_id, request.clerk_id)
             await self._require_printable(uow, agency, request)
             kind = Wording.of(agency.wording).book_kind
             if settle is not None:
                 await settle(uow)
-            return await self._number(
+            return await self.numbering.take(
                 uow, agency, kind, {**request.columns(), "pages": intake.pages}, regime=request.regime, facts=facts,
                 content=content, content_length=len(intake.document), certifier_id=request.certifier_id,
                 clerk_id=request.clerk_id, copy_id=copy_id,
             )  # fmt: skip
-
-    async def _number(
-        self, uow: UnitOfWork, agency: Agency, kind: str, columns: dict[str, Any], *, content: str,
-        copy_id: str | None = None, **paper: Any,
-    ) -> str:  # fmt: skip
-        """The number, the copy's row and its leaf, in the caller's transaction; returns the copy's id."""
-        clock = self.signing.clock
-        entry = await self.register.reserve(uow, agency, kind, columns)
-        copy_id, salt = copy_id or new_id(clock), random_bytes(32)
-        await uow.execute(
-            copy_table.insert(),
-            dict(
-                id=copy_id, realm=agency.realm, agency_id=agency.id, entry_id=entry.id, state="numbered",
-                seal_id=random_bytes(10), status_year=entry.year,
-                status_index=await self.register.next_in(uow, agency.id, "status", entry.year) - 1,
-                content=content, salt=salt, created_at=clock.now(), **paper,
-            ),
-        )  # fmt: skip
-        compared = attested(content, paper["facts"], entry.columns)
-        await self._log(uow, copy_id, agency.realm, LeafType.NUMBER_RESERVED, salt, compared)
-        return copy_id
-
-    async def _require_people(
-        self, uow: UnitOfWork, agency: Agency, regime: Regime, certifier_id: str | None, clerk_id: str
-    ) -> None:
-        """Roles and terms, asked when the copy is made and again at each key use. Clerk ≠ certifier is our control."""
-        if regime is Regime.CERTIFIED_COPY:
-            if certifier_id is None:
-                raise Refused("copy.no_certifier")
-            if certifier_id == clerk_id:
-                raise Refused("copy.same_person")
-            await self.directory.authorisation(uow, certifier_id, agency.id, Role.CERTIFIER, regime)
-        await self.directory.authorisation(uow, clerk_id, agency.id, Role.CLERK, regime)
 
     async def _require_printable(self, uow: UnitOfWork, agency: Agency, request: CopyRequest) -> None:
         """Every name that will stand on the page, before a number is taken. Raises ``compose.glyph_missing``."""
@@ -202,26 +177,17 @@ class CopyDesk:
         )
         name = await desk.documents.put(prepared.document)
         async with desk.db.write() as uow:
-            opened = await self._ask(uow, copy, agency, role, person_id, credential, prepared)
+            opened = await self.questions.ask(uow, [copy], role, credential, [prepared.to_sign])
             order = await desk.place(
                 uow, realm=copy.realm, role=role, credential=credential, person_id=person_id,
                 activation_tx=opened.tx, prepared=prepared, document=name,
             )  # fmt: skip
             moved = await store.move(uow, copy, state, **{f"{role}_order": order}, **values)
             if role == "certifier":
-                await self._tell(uow, EventType.COPY_AWAITING_CERTIFIER, copy)
+                await self.numbering.tell(uow, EventType.COPY_AWAITING_CERTIFIER, copy)
             elif self.approver is None:  # only then somebody has to come
-                await self._tell(uow, EventType.COPY_AWAITING_SEAL, copy)
+                await self.numbering.tell(uow, EventType.COPY_AWAITING_SEAL, copy)
             return moved
-
-    async def _ask(
-        self, uow: UnitOfWork, copy: CertifiedCopy, agency: Agency, role: str, person_id: str, credential: Credential,
-        prepared: pades.PreparedSignature,
-    ) -> redeem.Opened:  # fmt: skip
-        return await open_question(
-            self.signing, uow, credential=credential, prepared=prepared, person_id=person_id, role=role,
-            title=str(copy.facts["kind"]), pages=int(copy.facts["pages"]), client=self.client, description=agency.name,
-        )  # fmt: skip
 
     # 4, 6 ------------------------------------------------------------------------------- certify, then seal
     async def _sign_in_time(self, copy: CertifiedCopy, agency: Agency, role: str, note: Note) -> CertifiedCopy:
@@ -234,60 +200,24 @@ class CopyDesk:
                 order = await self.signing.order(uow, order_id)
             if order.state == "prepared":  # a signature already intended goes on
                 return await self._renew(copy)
-        return await self._sign(copy, agency, order_id, "certified" if role == "certifier" else "sealed", note)
+        return await self._sign(copy, order_id, "certified" if role == "certifier" else "sealed", note)
 
-    async def _sign(self, copy: CertifiedCopy, agency: Agency, order_id: str, new: str, note: Note) -> CertifiedCopy:
-        async def approve(order: SigningOrder) -> SigningOrder:
-            approved = await self._approved(copy, agency, order)
-            note(f"{order.role}.approve")
+    async def _sign(self, copy: CertifiedCopy, order_id: str, new: str, note: Note) -> CertifiedCopy:
+        async def approve(orders: Sequence[SigningOrder]) -> Sequence[SigningOrder]:
+            approved = await self.questions.approved(copy, orders)
+            note(f"{orders[0].role}.approve")
             return approved
 
-        async def guard(uow: UnitOfWork) -> None:
-            await self._require_people(uow, agency, copy.regime, copy.certifier_id, copy.clerk_id)
-
-        async def settle(uow: UnitOfWork, _name: str) -> None:
+        async def settle(uow: UnitOfWork, _names: Mapping[str, str]) -> None:
             await store.move(uow, copy, new)
 
-        await sign(order_id, self.signing, approve=approve, guard=guard, settle=settle, note=note)
+        await sign([order_id], self.signing, approve=approve, guard=self.questions.guard, settle=settle, note=note)
         return replace(copy, state=new)  # the order is made and the state moved in one transaction, now or before
 
-    def _question(self, copy: CertifiedCopy, agency: Agency, order: SigningOrder) -> Question:
-        async def ask(uow: UnitOfWork, credential: Credential, prepared: pades.PreparedSignature) -> redeem.Opened:
-            return await self._ask(uow, copy, agency, order.role, order.person_id, credential, prepared)
-
-        return ask
-
     async def question(self, copy_id: str) -> tuple[SigningOrder, redeem.Opened]:
-        """What waits for a person, and the open question over it. Raises ``copy.awaits_nobody``.
-
-        The date on the page may pass while it waits: then the answer comes too late and the paper starts again.
-        """
-        for attempt in range(5):
-            try:
-                return await self._open_question(copy_id)
-            except Conflict as error:
-                if error.code != "activation.asked_again" or attempt == 4:
-                    raise
-        raise AssertionError
-
-    async def _open_question(self, copy_id: str) -> tuple[SigningOrder, redeem.Opened]:
-        desk = self.signing
-        async with desk.db.read() as uow:
-            copy = await store.get(uow, copy_id)
-            order_id = {"awaiting_certifier": copy.certifier_order, "awaiting_seal": copy.seal_order}.get(copy.state)
-            if order_id is None:
-                raise Conflict("copy.awaits_nobody", copy=copy_id, state=copy.state)
-            agency = await self.directory.agency(uow, copy.agency_id)
-            order = await desk.order(uow, order_id)
-            status = await redeem.status(uow, desk.clock, order.activation_tx)
-        if order.state != "prepared" or status.state == "approved":  # somebody has answered; the work goes on
-            raise Conflict("copy.awaits_nobody", copy=copy_id, state=copy.state)
-        return await asked_again(desk, order, status, self._question(copy, agency, order))
-
-    async def _approved(self, copy: CertifiedCopy, agency: Agency, order: SigningOrder) -> SigningOrder:
-        ask = self._question(copy, agency, order)
-        code = "copy.awaiting_certifier" if order.role == "certifier" else "copy.awaiting_clerk"
-        return await ensure_approved(self.signing, self.approver, order, ask, Refused(code, copy=copy.id))
+        """What waits for a person at one copy, and the open question over it. Raises ``copy.awaits_nobody``."""
+        waiting = await self.questions.together([copy_id])
+        return waiting.orders[0], waiting.opened
 
     # 5 ------------------------------------------------------------------------------------- prepare the seal
     async def _prepare_seal(self, copy: CertifiedCopy, agency: Agency, note: Note) -> CertifiedCopy:
@@ -319,7 +249,9 @@ class CopyDesk:
         note("self_check")
         name = await desk.documents.put(released)
         async with desk.db.write() as uow:
-            leaf = await self._log(uow, copy.id, copy.realm, LeafType.COPY_RELEASED, copy.salt, bytes.fromhex(name))
+            leaf = await self.numbering.log(
+                uow, copy.id, copy.realm, LeafType.COPY_RELEASED, copy.salt, bytes.fromhex(name)
+            )
             await self.register.issue(uow, copy.entry_id)
             moved = await store.move(
                 uow, copy, "released", released=name, leaf=leaf.encode(), settled_at=desk.clock.now()
@@ -335,7 +267,7 @@ class CopyDesk:
         receipt = await desk.log.receipt(f"{copy.id}.{LeafType.COPY_RELEASED.value}")
         async with desk.db.write() as uow:
             moved = await store.move(uow, copy, "released", receipt=receipt)
-            await self._tell(uow, EventType.COPY_RELEASED, copy)
+            await self.numbering.tell(uow, EventType.COPY_RELEASED, copy)
         self.told(moved)
         note("receipt")
         return moved
@@ -344,24 +276,20 @@ class CopyDesk:
     async def void(self, copy_id: str, reason: str) -> None:
         """Give up a copy that is not released; its number keeps its row. Raises ``copy.already_released``."""
         async with self.signing.db.write() as uow:
-            await self._tell(uow, EventType.COPY_VOIDED, await self._void(uow, copy_id, reason))
+            await self.numbering.tell(uow, EventType.COPY_VOIDED, await self.numbering.void(uow, copy_id, reason))
 
-    async def _void(self, uow: UnitOfWork, copy_id: str, reason: str) -> CertifiedCopy:
-        copy = await store.get(uow, copy_id)
-        if copy.state == "released":
-            raise Refused("copy.already_released", copy=copy_id)
-        if copy.state == "voided":
-            raise Refused("copy.already_voided", copy=copy_id)
-        await self.register.void(uow, copy.entry_id, reason)
-        orders = [order for order in (copy.certifier_order, copy.seal_order) if order is not None]
-        await uow.execute(
-            order_table.update()
-            .where(order_table.c.id.in_(orders), order_table.c.state != "made")
-            .values(state="dropped")
-        )
-        voided = await store.move(uow, copy, "voided", reason=reason, settled_at=self.signing.clock.now())
-        await self._log(uow, copy_id, copy.realm, LeafType.NUMBER_VOIDED, copy.salt, copy.seal_id)
-        return voided
+    async def send_back(self, copy_id: str, reason: str, *, by: str) -> str:
+        """The clerk will not seal it: its number is given up with the reason, and the paper waits for its official again.
+
+        Returns the id of the new copy. Raises ``copy.awaits_nobody``, ``copy.other_person``, ``register.no_reason``.
+        """
+        async with self.signing.db.write() as uow:
+            copy = await store.get(uow, copy_id)
+            if copy.state != "awaiting_seal" or copy.certifier_order is None:
+                raise Conflict("copy.awaits_nobody", copy=copy_id, state=copy.state)
+            if copy.clerk_id != by:
+                raise Refused("copy.other_person", copy=copy_id)
+            return (await self.numbering.renew(uow, copy, reason)).id
 
     # -------------------------------------------------------------------------------------------------- recall
     async def recall(
@@ -374,33 +302,8 @@ class CopyDesk:
         said, never before the release. Raises ``copy.not_released``, ``copy.already_recalled``,
         ``copy.no_recall_reason``, ``copy.bad_successor``, ``copy.bad_recall_time``.
         """
-        if not reason.strip() or len(reason) > LIMITS["recall.reason_letters"]:
-            raise Refused("copy.no_recall_reason", most=LIMITS["recall.reason_letters"])
-        now = self.signing.clock.now()
         async with self.signing.db.write() as uow:
-            copy = await store.get(uow, copy_id)
-            if copy.state != "released" or copy.settled_at is None:
-                raise Refused("copy.not_released", copy=copy_id)
-            if since is not None and not copy.settled_at <= since <= now:
-                raise Refused("copy.bad_recall_time")
-            if successor is not None:
-                after = await store.get(uow, successor)
-                fit = after.id != copy.id and after.agency_id == copy.agency_id and after.state == "released"
-                if not fit or after.recalled_at is not None:
-                    raise Refused("copy.bad_successor", copy=successor)
-            if guard is not None:
-                await guard(uow, copy)
-            recalled = await store.recall(
-                uow,
-                copy,
-                now,
-                recall_reason=reason.strip(),
-                successor=successor,
-                recalled_by=by,
-                recall_from=since or now,
-            )
-            await self._log(uow, copy.id, copy.realm, LeafType.COPY_RECALLED, copy.salt, copy.seal_id)
-            await self._tell(uow, EventType.COPY_RECALLED, copy, successor=successor)
+            recalled = await self.numbering.recall(uow, copy_id, reason, successor, by=by, since=since, guard=guard)
         self.told(recalled)
         await self.signing.log.sequence()
         return recalled
@@ -410,39 +313,8 @@ class CopyDesk:
         return copy.printed_at is not None and legal_date(copy.printed_at) != legal_date(self.signing.clock.now())
 
     async def _renew(self, copy: CertifiedCopy) -> CertifiedCopy:
-        """Void the number whose printed date has passed and number the same paper again: both or neither."""
         async with self.signing.db.write() as uow:
-            await self._void(uow, copy.id, "Ngày in trên bản sao đã qua trước khi ký.")
-            old = await self.register.entry(uow, copy.entry_id)
-            agency = await self.directory.agency(uow, copy.agency_id)
-            renewed = await self._number(
-                uow, agency, old.kind, old.columns, regime=copy.regime, facts=copy.facts, content=copy.content,
-                content_length=copy.content_length, certifier_id=copy.certifier_id, clerk_id=copy.clerk_id,
-            )  # fmt: skip
-            await self._tell(uow, EventType.COPY_VOIDED, copy, successor=renewed)
-            return await store.get(uow, renewed)
-
-    async def _tell(self, uow: UnitOfWork, type_: EventType, copy: CertifiedCopy, successor: str | None = None) -> None:
-        """Portals hear of it if the transaction commits; last in it (``audit/outbox.py``)."""
-        outbox = Outbox(self.signing.clock)
-        await outbox.append(
-            uow, type_, realm=copy.realm, agency_id=copy.agency_id, subject=copy.id, successor=successor
-        )
-
-    async def _log(
-        self, uow: UnitOfWork, copy_id: str, realm: Realm, kind: LeafType, salt: bytes, value: bytes
-    ) -> Leaf:
-        leaf = Leaf(
-            type=kind, time=self.signing.clock.now(), tenant_id=realm.value, event_id=f"{copy_id}.{kind.value}",
-            doc_commit=commit(salt, Digest.of(value).value), digest_alg="sha256",
-        )  # fmt: skip
-        await self.signing.log.append(uow, leaf)
-        return leaf
-
-
-def attested(content: str, facts: dict[str, Any], columns: dict[str, Any]) -> bytes:
-    """What was compared, as the ``number_reserved`` leaf commits to it: the log's signature covers it for good."""
-    return canonical_json.encode({"content": content, "facts": facts, "columns": columns})
+            return await self.numbering.renew(uow, copy, "Ngày in trên bản sao đã qua trước khi ký.")
 
 
 def _require_regime(request: CopyRequest, intake: Intake) -> None:

@@ -105,15 +105,28 @@ class Reception:
         finally:
             self.settled(request.id)
 
-    def go_on(self, copy_id: str) -> None:
-        """A person has answered: the copy's work goes on, and whoever waits for it is told at its end."""
-        self._busy.add(copy_id)
+    def go_on(self, *copy_ids: str) -> None:
+        """A person has answered: the copies' work goes on, and whoever waits for one is told at its end.
 
-        async def work() -> None:
+        The first spends the approval for all of them; the others then have a key use that is intended already.
+        """
+        self._busy.update(copy_ids)
+        first, *others = copy_ids
+        left = iter(others)
+
+        async def one(copy_id: str) -> None:
             try:
                 await self._advance(copy_id)
             finally:
                 self.settled(copy_id)
+
+        async def hand() -> None:
+            for copy_id in left:
+                await one(copy_id)
+
+        async def work() -> None:
+            await one(first)
+            await asyncio.gather(*(hand() for _ in range(LIMITS["inbox.at_once"])))
 
         task = asyncio.create_task(work())
         self._tasks.add(task)

@@ -1,6 +1,7 @@
 """Rows of certified copies: read, move by compare-and-swap."""
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -69,6 +70,13 @@ async def unfinished(uow: UnitOfWork) -> list[str]:
     t = copy_table.c
     open_state = sa.and_(t.state != "voided", sa.or_(t.state != "released", t.receipt.is_(None)))
     return list((await uow.execute(sa.select(t.id).where(open_state).order_by(t.id))).scalars())
+
+
+async def by_orders(uow: UnitOfWork, order_ids: Sequence[str]) -> list[CertifiedCopy]:
+    """The copies that these signing orders belong to."""
+    t = copy_table.c
+    query = sa.select(copy_table).where(sa.or_(t.certifier_order.in_(order_ids), t.seal_order.in_(order_ids)))
+    return [_from(row) for row in await uow.execute(query)]
 
 
 async def interrupted(uow: UnitOfWork) -> list[str]:

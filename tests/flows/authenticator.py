@@ -17,6 +17,10 @@ def text(value: bytes) -> str:
     return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
 
 
+def unpadded(value: str) -> bytes:
+    return base64.urlsafe_b64decode(value + "=" * (-len(value) % 4))
+
+
 class Authenticator:
     """One phone's passkey for one relying party."""
 

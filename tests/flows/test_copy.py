@@ -287,7 +287,7 @@ async def test_what_was_compared_is_committed_to_by_the_log(tmp_path):
 
     from audit.events import commit
     from core.values import Digest
-    from signer.copies.desk import attested
+    from signer.copies.numbering import attested
 
     settings = await town.build(tmp_path / "home")
     async with bootstrap.open_service(settings, ProcessRole.SIGNER) as service:
