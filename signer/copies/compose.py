@@ -17,7 +17,7 @@ from pyhanko.pdf_utils.misc import PdfError
 from core import pdf_hex  # noqa: F401  (puts its reader in place)
 from core.errors import BadInput
 from core.values import Regime
-from signer.copies.typeface import Typeface, typeface
+from signer.formats.typeface import Typeface, typeface
 
 __all__ = ["CERTIFIER", "SEAL", "Composed", "Marks", "Rect", "compose"]
 

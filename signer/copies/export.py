@@ -10,8 +10,8 @@ from pyhanko.sign.fields import SigFieldSpec, append_signature_field
 from core.clock import timestamp_text
 from core.directory.model import Agency
 from signer.copies.register import Book, Entry
-from signer.copies.typeface import Typeface, typeface
 from signer.copies.wording import Wording
+from signer.formats.typeface import Typeface, typeface
 
 __all__ = ["BOOK", "as_csv", "as_pdf", "page_count"]
 

@@ -19,7 +19,7 @@ from pyhanko.sign.fields import SigFieldSpec, append_signature_field
 
 from core.clock import VIETNAM
 from core.values import Realm
-from signer.copies.typeface import Typeface, typeface
+from signer.formats.typeface import Typeface, typeface
 from verification.report import Finding, Report, SignatureReport, Verdict
 
 __all__ = ["FIELD", "TITLE", "CheckedFile", "compose"]

@@ -187,7 +187,7 @@ def test_qpdf_finds_nothing(tmp_path):
 
 
 def test_bytes_that_are_no_typeface_are_refused_by_name():
-    from signer.copies.typeface import Typeface
+    from signer.formats.typeface import Typeface
 
     with pytest.raises(BadInput, match=r"compose\.bad_font"):
         Typeface(b"junk")
