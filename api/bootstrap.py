@@ -21,6 +21,7 @@ from alembic.script import ScriptDirectory
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from api.roles import WEB_WRITES, ProcessRole
+from api.secrets import is_home
 from api.signing import Records, SignerParts, key_opener, make_enrolment, open_signer, open_store
 from audit.log import LogReader
 from core.certificates import Certificate
@@ -64,7 +65,13 @@ __all__ = [
     "upgrade_home",
 ]
 
-_PRELOAD = ("signer.copies.intake.work:warm", "verification.engine.codes:warm", "verification.worker:warm")
+_PRELOAD = (
+    "signer.copies.intake.work:warm",
+    "verification.engine.codes:warm",
+    "verification.worker:warm",
+    "signer.papers.work:warm",
+    "signer.decisions.preview:warm",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,11 +144,6 @@ class Service:
 def demo_needs_training() -> Refused:
     """The refusal to make practice papers in a real home."""
     return Refused("home.not_training")
-
-
-def is_home(home: Path) -> bool:
-    """True where ``init`` has been."""
-    return (home / "home.json").is_file()
 
 
 @asynccontextmanager
@@ -258,7 +260,10 @@ async def _last_notices(notices: Notices) -> None:
 def signer_work(service: Service) -> list[Callable[[], Coroutine[Any, Any, None]]]:
     """What a signer process does by itself, each until cancelled."""
     parts = service.parts()
-    return [parts.reception.serve, parts.reception.hold, parts.batches.serve, parts.notices.serve]
+    return [
+        parts.reception.serve, parts.reception.hold, parts.batches.serve, parts.notices.serve, parts.requests.serve,
+        parts.decisions.serve, parts.phones.serve,
+    ]  # fmt: skip
 
 
 async def require_narrow_rights(service: Service) -> None:

@@ -20,7 +20,8 @@ class ProcessRole(StrEnum):
 
 
 WEB_WRITES: Final = frozenset({
-    "access_token", "batch", "client_assertion", "copy_request", "idempotent_answer", "upload", "upload_part",
+    "access_token", "batch", "client_assertion", "copy_request", "desk_challenge", "desk_session", "idempotent_answer",
+    "login_passkey", "upload", "upload_part",
     "webhook_attempt", "webhook_delivery", "webhook_endpoint", "webhook_secret",
 })  # fmt: skip
 """Tables that the roles without keys may write. No activation, order, signature, register, log or directory among them.

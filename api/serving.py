@@ -25,6 +25,7 @@ from api.clients.store import Clients
 from api.confinement import hide_memory, require_confined, shut_out_of_keys
 from api.inner import SignerDoor, inner_app, make_run_folder, make_socket_folder
 from api.roles import ProcessRole
+from api.secrets import web_key
 from api.sign.app import make_sign_app
 from api.tracing import start_tracing
 from api.web.app import make_app, make_operator_app
@@ -36,8 +37,7 @@ from api.web.parts import WebParts
 from api.webhooks.delivery import Courier
 from api.webhooks.records import Endpoints
 from core.clock import Clock
-from core.errors import BadInput, NotFound, Unavailable
-from core.ids import random_bytes
+from core.errors import Unavailable
 from core.limits import LIMITS
 from core.logs import logger
 from core.outbound import Outbound, named
@@ -46,7 +46,10 @@ from core.settings import Settings
 
 __all__ = ["Child", "children", "listen", "open_web", "serve_signer", "serve_web", "serve_worker", "supervise"]
 
-_SECRETS = frozenset({"DAUSO_KEY_PASSPHRASE", "DAUSO_KEY_FILE"})
+_SECRETS = frozenset({
+    "DAUSO_KEY_PASSPHRASE", "DAUSO_KEY_FILE", "DAUSO_PROVIDER_SP_PASSWORD", "DAUSO_IDENTITY_CLIENT_SECRET",
+    "DAUSO_MAIL_PASSWORD",
+})  # fmt: skip
 """Settings that only the signer may see."""
 
 
@@ -54,7 +57,7 @@ _SECRETS = frozenset({"DAUSO_KEY_PASSPHRASE", "DAUSO_KEY_FILE"})
 @asynccontextmanager
 async def open_web(settings: Settings, clock: Clock | None = None) -> AsyncIterator[WebParts]:
     """What the web process works with. Raises what ``open_service`` raises, ``home.web_key``."""
-    key = _web_key(settings)
+    key = web_key(settings)
     async with bootstrap.open_service(settings, ProcessRole.WEB, clock) as service:
         await bootstrap.require_narrow_rights(service)
         door = SignerDoor(settings.socket)
@@ -67,24 +70,6 @@ async def open_web(settings: Settings, clock: Clock | None = None) -> AsyncItera
             )  # fmt: skip
         finally:
             await door.close()
-
-
-def _web_key(settings: Settings) -> bytes:
-    """Thirty-two bytes shared by the web and worker processes; nothing that signs. Made once."""
-    path = settings.web_key
-    if not path.exists():
-        if not bootstrap.is_home(settings.home):
-            raise NotFound("home.missing", home=str(settings.home))
-        made = path.with_suffix(f".{os.getpid()}")
-        made.touch(mode=0o600)
-        made.write_bytes(random_bytes(32))
-        with contextlib.suppress(FileExistsError):
-            os.link(made, path)  # whoever is first wins; all read the same
-        made.unlink()
-    key = path.read_bytes()
-    if len(key) != 32:
-        raise BadInput("home.web_key", file=path.name)
-    return key
 
 
 def listen(address: str) -> socket.socket:
@@ -102,6 +87,27 @@ def listen(address: str) -> socket.socket:
     return made
 
 
+def listen_here(address: str) -> list[socket.socket]:
+    """Listening sockets on ``host:port``; where the host is 127.0.0.1, on ::1 as well. Raises ``web.bind``.
+
+    Browsers take ``sign.localhost`` for ::1 first: another process that holds it would stand in front of this one.
+    """
+    made = [listen(address)]
+    host, _, port = address.rpartition(":")
+    if host == "127.0.0.1" and _has_ipv6_loopback():
+        made.append(listen(f"[::1]:{port}"))
+    return made
+
+
+def _has_ipv6_loopback() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
 def _config(app: ASGIApp | Any, settings: Settings, **more: Any) -> uvicorn.Config:
     return uvicorn.Config(
         app, lifespan="off", log_config=None, access_log=False, server_header=False,
@@ -112,17 +118,17 @@ def _config(app: ASGIApp | Any, settings: Settings, **more: Any) -> uvicorn.Conf
 
 async def serve_web(settings: Settings, public: socket.socket, operator: socket.socket | None) -> None:
     """Serve until a signal; several processes may share ``public``. Confines this process for good."""
-    _web_key(settings)
+    web_key(settings)
     make_run_folder(settings.socket)
     confined = shut_out_of_keys(settings)
     tracing = start_tracing(settings, "web")
     async with open_web(settings) as parts:
         require_confined(parts.service, confined)
         servers = [_Server(_config(make_app(parts), settings))]
-        sockets = [public]
+        sockets = [[public]]
         if operator is not None:
             servers.append(_Server(_config(make_operator_app(parts), settings)))
-            sockets.append(operator)
+            sockets.append([operator])
         await _until_signal(servers, sockets)
     if tracing is not None:
         await asyncio.to_thread(tracing.shutdown)
@@ -136,7 +142,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _until_signal(servers: list[_Server], sockets: list[socket.socket]) -> None:
+async def _until_signal(servers: list[_Server], sockets: list[list[socket.socket]]) -> None:
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
@@ -146,7 +152,7 @@ async def _until_signal(servers: list[_Server], sockets: list[socket.socket]) ->
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop)
     try:
-        await asyncio.gather(*(s.serve(sockets=[k]) for s, k in zip(servers, sockets, strict=True)))
+        await asyncio.gather(*(s.serve(sockets=k) for s, k in zip(servers, sockets, strict=True)))
     finally:
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(name)
@@ -166,7 +172,7 @@ async def serve_signer(settings: Settings) -> None:
             _Server(_config(inner_app(handlers(service)), settings)),
             _Server(_config(make_sign_app(service), settings)),
         ]
-        sockets = [inner, listen(settings.sign_bind)]
+        sockets = [[inner], listen_here(settings.sign_bind)]
         at_work = [asyncio.create_task(work()) for work in bootstrap.signer_work(service)]
         for task in at_work:
             task.add_done_callback(lambda ended: _end_with(ended, servers))
@@ -177,6 +183,7 @@ async def serve_signer(settings: Settings) -> None:
                 task.cancel()
             await asyncio.gather(*at_work, return_exceptions=True)
             await service.reception.drain()
+            await service.parts().requests.drain()
             settings.socket.unlink(missing_ok=True)
 
 
@@ -193,7 +200,7 @@ async def serve_worker(settings: Settings) -> None:
     """Background work without keys: portals are told what happens. Until a signal; confines this process for good."""
     from core.jobs.durable import DurableJobs  # noqa: PLC0415  (half a second that other roles need not wait)
 
-    key = _web_key(settings)
+    key = web_key(settings)
     make_run_folder(settings.socket)
     (settings.home / "executors").mkdir(exist_ok=True, mode=0o700)
     confined = shut_out_of_keys(settings)

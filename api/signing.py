@@ -8,6 +8,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from api.evidence import EmbeddedEvidence
+from api.remote import Basis, RemoteParts, open_remote, outbound_of, remote_providers, shown_at_provider
 from audit.highwater import FileHighWater
 from audit.log import Log
 from ca_bridge.timestamp.authority import EmbeddedTimestampAuthority
@@ -38,11 +39,17 @@ from signer.copies.recalls import Recalls
 from signer.copies.reception import Reception
 from signer.copies.register import Register
 from signer.credentials import Credential, Credentials, OpenKey
+from signer.decisions.desk import Decisions
 from signer.enrolment import Enrolment
+from signer.enrolment.people import People
+from signer.enrolment.phones import Phones
 from signer.keystores.budget import BudgetedKey, Budgets
 from signer.keystores.model import KeyPurpose, KeyStore, StoredKey
 from signer.keystores.software import SoftwareKeyStore
+from signer.papers import PageCache
+from signer.providers.desk import ProviderDesk
 from signer.reports.desk import SheetDesk
+from signer.requests.desk import RequestDesk
 from verification.policy import TrustAnchor
 
 __all__ = [
@@ -131,6 +138,37 @@ class SignerParts:
     recalls: Recalls
     evidence: EmbeddedEvidence
     sheets: SheetDesk
+    remote: RemoteParts
+
+    @property
+    def requests(self) -> RequestDesk:
+        """Signature requests."""
+        return self.remote.requests
+
+    @property
+    def phones(self) -> Phones:
+        """Enrolment."""
+        return self.remote.phones
+
+    @property
+    def people(self) -> People:
+        """Citizens and officials as enrolment knows them."""
+        return self.remote.people
+
+    @property
+    def decisions(self) -> Decisions:
+        """Four-eyes."""
+        return self.remote.decisions
+
+    @property
+    def providers(self) -> ProviderDesk:
+        """Remote-signing services."""
+        return self.remote.providers
+
+    @property
+    def pages(self) -> PageCache:
+        """Pictures of pages."""
+        return self.remote.pages
 
 
 async def open_signer(
@@ -154,10 +192,23 @@ async def open_signer(
             ocsp=await parts.credentials.of(uow, "ocsp", KeyPurpose.OCSP),
             tsa=tsa, stampers=stamping_anchors(settings, realm),
         )  # fmt: skip
-    timestamps = _timestamps(settings, realm, clock, tsa, open_key(tsa, "tsa"))
+    outbound = outbound_of(settings)
+    timestamps = _timestamps(settings, realm, clock, tsa, open_key(tsa, "tsa"), outbound)
+    basis = Basis(
+        settings=settings, realm=realm, clock=clock, db=db, directory=parts.directory, register=parts.register,
+        credentials=parts.credentials, documents=documents, sandbox=sandbox, store=keys, open_key=open_key, log=log,
+        relying_party=rp, outbound=outbound,
+    )  # fmt: skip
+    hears: list[RequestDesk] = []  # made below: its desk holds the providers' keys
+
+    def heard(order_id: str) -> None:
+        hears[0].heard(order_id)
+
+    providers = remote_providers(basis, heard)
     desk = SigningDesk(
         db=db, clock=clock, credentials=parts.credentials, documents=documents, log=log, open_key=open_key,
         timestamps=timestamps, relying_party=rp,
+        providers=providers.keys(lambda order_id: shown_at_provider(db, order_id)),
     )  # fmt: skip
 
     async def training_hand(person_id: str, tx: str, challenge: bytes) -> None:
@@ -186,8 +237,14 @@ async def open_signer(
     enrolment = make_enrolment(settings, realm, clock, db, parts, keys, open_key)
     batches = BatchWork(db=db, reception=reception, jobs=jobs)
     jobs.serve("chunk", batches.chunk)
+    assert evidence.root.certificate is not None
+    remote = open_remote(
+        basis, desk=desk, providers=providers, jobs=jobs, pictures=pictures, validation=evidence,
+        anchors=(TrustAnchor(certificate=evidence.root.certificate, realm=realm), *evidence.stampers),
+    )  # fmt: skip
+    hears.append(remote.requests)
     return SignerParts(
-        evidence=evidence, reception=reception, batches=batches,
+        remote=remote, evidence=evidence, reception=reception, batches=batches,
         store=keys, copies=copies,
         books=BookDesk(signing=desk, pictures=pictures, directory=parts.directory, register=parts.register, checks=evidence,
                        approver=copies.approver, client=copies.client),
@@ -213,13 +270,13 @@ def stamping_anchors(settings: Settings, realm: Realm) -> tuple[TrustAnchor, ...
     )
 
 
-def _timestamps(settings: Settings, realm: Realm, clock: Clock, tsa: Credential, key: SigningKey) -> Timestamper:
+def _timestamps(
+    settings: Settings, realm: Realm, clock: Clock, tsa: Credential, key: SigningKey, outbound: Outbound
+) -> Timestamper:
     if settings.tsa_url:
-        private = frozenset(name.strip() for name in settings.outbound_private.split(",") if name.strip())
         return ExternalTimestampAuthority(
-            url=settings.tsa_url, anchors=stamping_anchors(settings, realm), outbound=Outbound(private=private),
-            clock=clock,
-        )  # fmt: skip
+            url=settings.tsa_url, anchors=stamping_anchors(settings, realm), outbound=outbound, clock=clock
+        )
     assert tsa.certificate is not None
     return EmbeddedTimestampAuthority(key=key, certificate=tsa.certificate, chain=tsa.chain[:-1], clock=clock)
 

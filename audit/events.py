@@ -32,6 +32,13 @@ class LeafType(StrEnum):
     SIGNATURE_MADE = "signature_made"
     COPY_RELEASED = "copy_released"
     COPY_RECALLED = "copy_recalled"
+    REQUEST_CREATED = "request_created"
+    REQUEST_CHANGED = "request_changed"
+    REQUEST_SETTLED = "request_settled"
+    DECISION_APPLIED = "decision_applied"
+    IDENTITY_VERIFIED = "identity_verified"
+    PASSKEY_CHANGED = "passkey_changed"
+    CREDENTIAL_CHANGED = "credential_changed"
 
 
 def commit(salt: bytes, digest: bytes) -> bytes:

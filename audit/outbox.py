@@ -66,6 +66,16 @@ class EventType(StrEnum):
     COPY_REFUSED = "copy.refused"
     COPY_RECALLED = "copy.recalled"
     BATCH_FINISHED = "batch.finished"
+    REQUEST_STEP_OPENED = "request.step_opened"
+    """A signer looks at the documents; the verification code is known."""
+    REQUEST_STEP_SIGNED = "request.step_signed"
+    REQUEST_COMPLETED = "request.completed"
+    """With its signed files."""
+    REQUEST_REFUSED = "request.refused"
+    REQUEST_CANCELLED = "request.cancelled"
+    REQUEST_EXPIRED = "request.expired"
+    REQUEST_CHANGED = "request.changed"
+    """Extended, a signer replaced or reminded, a lease ended, or failed: the request says what."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +88,7 @@ class Event:
     realm: Realm
     agency_id: str
     subject: str
-    """Id of the copy or batch."""
+    """Id of the copy, batch or request."""
     at: dt.datetime
     occasion: int = 0
     data: dict[str, Any] = field(default_factory=dict)

@@ -76,7 +76,54 @@ class Settings(BaseSettings):
         default="",
         description="OTLP/HTTP collector for traces, named in outbound_private where it is inner; empty means none.",
     )
+    identity_issuer: str = Field(
+        default="", description="Issuer URL of the OpenID Connect provider at which people show who they are."
+    )
+    identity_client_id: str = Field(default="dauso", description="Our client id at that provider.")
+    identity_client_secret: SecretStr | None = Field(
+        default=None, description="Our client secret there (client_secret_post); none for a public client with PKCE."
+    )
+    identity_scope: str = Field(default="openid", description="Scopes asked for, separated by spaces.")
+    identity_claims: str = Field(
+        default='{"subject": "sub", "number": "SoDinhDanh", "name": "HoVaTen", "level": "acr"}',
+        description="JSON: which claim is the subject, national number, name, level, e-mail; the default is VNeID's.",
+    )
+    identity_levels: str = Field(
+        default="", description="Values of the level claim that are good enough, separated by commas; empty means any."
+    )
+    identity_userinfo: str = Field(
+        default="",
+        description="Empty: the ID token says all. post: user info, token in the body. query:NAME or query:NAME:URL: in the URL.",
+    )
+    enrol_delay_hours: int = Field(
+        default=24, ge=0, le=720, description="Hours before a phone enrolled by a weaker proof, or again, is usable."
+    )
+    enrol_portal_levels: str = Field(
+        default="",
+        description="Assurance levels at which a portal's word on a citizen's identity is taken, separated by commas; empty: never.",
+    )
+    mail_host: str = Field(
+        default="", description="SMTP relay for codes and notices; empty: none, in training a folder under home."
+    )
+    mail_port: int = Field(default=587, ge=1, le=65_535, description="Port of the relay.")
+    mail_starttls: bool = Field(default=True, description="Whether STARTTLS is required of the relay.")
+    mail_user: str = Field(default="", description="User name at the relay; empty means none.")
+    mail_password: SecretStr | None = Field(default=None, description="Password at the relay.")
+    mail_from: str = Field(default="", description="Sender's address of codes and notices; empty means no-reply@host.")
     log_level: str = Field(default="warning", description="Structured logs: debug, info, warning or error.")
+    provider_url: str = Field(
+        default="", description="Base address of a remote-signing service in SP769's dialect; empty means none."
+    )
+    provider_name: str = Field(
+        default="sp769", description="How that service is called here; part of records and of its hint address."
+    )
+    provider_sp_id: str = Field(default="", description="Our name at that service.")
+    provider_sp_password: SecretStr | None = Field(
+        default=None, description="Our password there; only the signer process may see it."
+    )
+    provider_anchors: Path | None = Field(
+        default=None, description="PEM file of roots that certificates of remote-signing services must lead to."
+    )
     language: str = Field(default="vi", description="First language of the command line: vi or en.")
 
     @property

@@ -162,7 +162,7 @@ async def sign(
     waiting = [o for o in todo if o.state == "prepared"]
     if waiting and waiting[0].provider is None:
         waiting = list(await approve(waiting))
-    role = todo[0].role
+    role, profile = todo[0].role, profile_of(credential)
     note(f"{role}.check")
 
     # 2 spend: the approval, our intents and the states, in one transaction (compare-and-swap on both)
@@ -183,7 +183,7 @@ async def sign(
 
         # 5 embed: check our own output against the certificate, then store it
         parts = zip(prepared, signatures, tokens, strict=True)
-        made = [await desk.documents.put(_embedded(p, credential, value, token)) for p, value, token in parts]
+        made = [await desk.documents.put(_embedded(p, profile, value, token)) for p, value, token in parts]
         note(f"{role}.embed")
 
         # 6 record: result leaves, our states and the caller's, in one transaction
@@ -266,16 +266,15 @@ async def _signature(desk: SigningDesk, order: SigningOrder, credential: Credent
     return await key.sign(order.digest())
 
 
-def _embedded(prepared: Prepared, credential: Credential, signature: bytes, token: bytes) -> bytes:
-    assert credential.certificate is not None
+def _embedded(prepared: Prepared, profile: CmsProfile, signature: bytes, token: bytes) -> bytes:
     unsigned = (signature_timestamp_attribute(token),)
-    cms = profile_of(credential).signed_data(prepared.signed_attributes, signature, unsigned_attributes=unsigned)
+    cms = profile.signed_data(prepared.signed_attributes, signature, unsigned_attributes=unsigned)
     if isinstance(prepared, cades.PreparedDigest):
         signed = cades.embed(prepared, cms)
-        cades.check(signed, prepared, credential.certificate)
+        cades.check(signed, prepared, profile.certificate)
     else:
         signed = pades.embed(prepared, cms)
-        pades.check(signed, prepared, credential.certificate)
+        pades.check(signed, prepared, profile.certificate)
     return signed
 
 

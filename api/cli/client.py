@@ -23,6 +23,10 @@ __all__ = ["app"]
 app = typer.Typer(help="Ứng dụng của cổng / clients of portals.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="JSON")]
 Overlap = Annotated[int, typer.Option(help="Số ngày khóa cũ còn dùng được / days the old keys stay good")]
+ReturnUrls = Annotated[
+    list[str] | None,
+    typer.Option(help="Địa chỉ https mà người ký được đưa về, có thể nhiều / https addresses that signers return to"),
+]
 
 
 @asynccontextmanager
@@ -38,6 +42,7 @@ def add(
     name: Annotated[str, typer.Argument(help="Tên ứng dụng / name")],
     agency: Annotated[list[str], typer.Option(help="Mã cơ quan, có thể nhiều / agency codes")],
     scope: Annotated[list[Scope], typer.Option(help="Quyền / scopes")],
+    return_url: ReturnUrls = None,
     as_json: AsJson = False,
 ) -> None:
     """Thêm ứng dụng và cấp khóa API, chỉ hiện một lần / add a client; its API key is shown once."""
@@ -46,7 +51,7 @@ def add(
         async with _clients(settings_of(context)) as (service, clients):
             async with service.db.read() as uow:
                 ids = [(await service.directory.agency(uow, code)).id for code in agency]
-            made = await clients.add(name, ids, scope)
+            made = await clients.add(name, ids, scope, return_url or ())
             secret = await clients.new_secret(made.id, dt.timedelta())
         print_json({"id": made.id, "api_key": secret}) if as_json else out.print(
             f"{made.id}\nkhóa API / API key: {secret}", markup=False
@@ -64,8 +69,22 @@ def list_clients(context: typer.Context) -> None:
             for each in await clients.all():
                 print_json(
                     {"id": each.id, "name": each.name, "agencies": sorted(each.agencies), "scopes": sorted(each.scopes),
-                     "ended_at": each.ended_at}
+                     "return_urls": each.return_urls, "ended_at": each.ended_at}
                 )  # fmt: skip
+
+    run(work)
+
+
+@app.command("return-urls")
+def return_urls(
+    context: typer.Context, client_id: str, return_url: ReturnUrls = None,
+) -> None:  # fmt: skip
+    """Đặt lại các địa chỉ mà người ký được đưa về / the addresses that signers return to, from now on."""
+
+    async def work() -> None:
+        async with _clients(settings_of(context)) as (_, clients):
+            await clients.set_return_urls(client_id, return_url or ())
+        print_json({"id": client_id, "return_urls": return_url or []})
 
     run(work)
 

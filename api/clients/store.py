@@ -8,7 +8,7 @@ import datetime as dt
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,7 +16,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import JWKRegistry
 
-from api.clients.model import Caller, Client, Scope
+from api.clients.model import Caller, Client, Scope, require_return_prefix
 from core.clock import Clock
 from core.db import Database, UnitOfWork, UtcDateTime, insert_new, metadata, row_by
 from core.errors import BadInput, NotFound, Refused
@@ -34,6 +34,7 @@ client_table = sa.Table(
     sa.Column("scopes", sa.JSON, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("ended_at", UtcDateTime),
+    sa.Column("return_urls", sa.JSON(none_as_null=True)),
 )
 client_key_table = sa.Table(
     "client_key",
@@ -77,7 +78,7 @@ def _sha256(text: str) -> bytes:
 def _client(row: sa.Row[Any]) -> Client:
     return Client(
         id=row.id, name=row.name, agencies=frozenset(row.agencies), scopes=frozenset(map(Scope, row.scopes)),
-        created_at=row.created_at, ended_at=row.ended_at,
+        created_at=row.created_at, ended_at=row.ended_at, return_urls=tuple(row.return_urls or ()),
     )  # fmt: skip
 
 
@@ -89,18 +90,30 @@ class Clients:
         self._db, self._clock, self._token_url = db, clock, token_url
 
     # ------------------------------------------------------------------------------------------------ operators
-    async def add(self, name: str, agencies: list[str], scopes: list[Scope]) -> Client:
-        """A new client, without a key yet. Raises ``client.no_name``."""
+    async def add(self, name: str, agencies: list[str], scopes: list[Scope], return_urls: Sequence[str] = ()) -> Client:
+        """A new client, without a key yet. Raises ``client.incomplete``, ``client.bad_return_url``."""
         if not name.strip() or not agencies or not scopes:
             raise BadInput("client.incomplete")
         made = Client(
             id=new_id(self._clock), name=name.strip(), agencies=frozenset(agencies), scopes=frozenset(scopes),
-            created_at=self._clock.now(),
+            created_at=self._clock.now(), return_urls=tuple(require_return_prefix(url) for url in return_urls),
         )  # fmt: skip
         values = {c.name: getattr(made, c.name) for c in client_table.columns}
+        lists = {"agencies": sorted(agencies), "scopes": sorted(scopes), "return_urls": list(made.return_urls)}
         async with self._db.write() as uow:
-            await uow.execute(client_table.insert(), {**values, "agencies": sorted(agencies), "scopes": sorted(scopes)})
+            await uow.execute(client_table.insert(), {**values, **lists})
         return made
+
+    async def set_return_urls(self, client_id: str, return_urls: Sequence[str]) -> None:
+        """These and no others from now on. Raises ``client.no_such_client``, ``client.bad_return_url``."""
+        wanted = [require_return_prefix(url) for url in return_urls]
+        async with self._db.write() as uow:
+            await self._get(uow, client_id)
+            await uow.execute(client_table.update().where(client_table.c.id == client_id).values(return_urls=wanted))
+
+    async def living(self, uow: UnitOfWork, client_id: str) -> Client:
+        """A client whose keys still open. Raises ``client.no_such_client``, ``web.bad_credentials``."""
+        return await self._living(uow, client_id)
 
     async def all(self) -> list[Client]:
         """By age."""

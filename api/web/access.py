@@ -1,6 +1,7 @@
 """Who may open a route. Each route declares it, and the declaration is the check: a route without one does not pass CI.
 
-``dependencies=[ANYONE]`` or ``caller: Annotated[Caller, client("copies:read")]``.
+``dependencies=[ANYONE]``, ``caller: Annotated[Caller, client("copies:read")]`` or
+``who: Annotated[DeskPerson, desk("certifier")]``.
 """
 
 from collections.abc import Awaitable, Callable
@@ -11,9 +12,11 @@ from fastapi import Depends, Request, Response
 from starlette.routing import Route
 
 from api.clients.model import Caller, Scope
+from api.desk.sessions import DeskPerson, desk_person
+from core.directory.model import Role
 from core.errors import Refused
 
-__all__ = ["ANYONE", "OPERATOR", "Access", "access_of", "client", "open_to_anyone"]
+__all__ = ["ANYONE", "OPERATOR", "Access", "access_of", "client", "desk", "open_to_anyone"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +24,23 @@ class Access:
     """The check of one route."""
 
     who: str
-    """``anyone``, ``client`` or ``operator``."""
+    """``anyone``, ``client``, ``desk`` or ``operator``."""
     scope: Scope | None = None
+    role: Role | None = None
+    """Of a desk's route: the authorisation that must run; None for everybody who is signed in."""
+    locked_too: bool = False
+    """A desk's route that a locked page needs, and that opens nothing."""
 
-    async def __call__(self, request: Request) -> Caller | None:
-        """The caller of a client's route. Raises ``web.no_credentials``, ``web.bad_credentials``, ``web.no_scope``."""
+    @property
+    def need(self) -> str:
+        """The scope or the role, as the table of doors names it; empty where neither is asked."""
+        asked = self.scope or self.role
+        return "" if asked is None else asked.value
+
+    async def __call__(self, request: Request) -> Caller | DeskPerson | None:
+        """Who is asking. Raises ``web.no_credentials``, ``web.bad_credentials``, ``web.no_scope``, ``desk.*``."""
+        if self.who == "desk":
+            return await desk_person(request, self.role, locked_too=self.locked_too)
         if self.who != "client":
             return None
         known: Caller | None = getattr(request.state, "caller", None)
@@ -61,6 +76,11 @@ OPERATOR: Final[Any] = Depends(Access("operator"))
 def client(scope: str | None = None) -> Any:
     """A portal's backend that holds ``scope``."""
     return Depends(Access("client", None if scope is None else Scope(scope)))
+
+
+def desk(role: str | None = None, *, locked_too: bool = False) -> Any:
+    """A person who is signed in at the desk and, where ``role`` is given, holds it now."""
+    return Depends(Access("desk", role=None if role is None else Role(role), locked_too=locked_too))
 
 
 def open_to_anyone(path: str, endpoint: Callable[[Request], Awaitable[Response]], method: str) -> Route:

@@ -5,7 +5,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from api.portal import batches, copies, register, statistics, uploads, verifications, webhooks
+from api.desk.routes import router as desk_router
+from api.portal import batches, copies, register, signature_requests, statistics, uploads, verifications, webhooks
 from api.web import citizen, docs, health, mcp, oauth, pki
 from api.web.gate import Gate
 from api.web.parts import WebParts
@@ -36,11 +37,12 @@ def routes(parts: WebParts) -> FastAPI:
     app.router.routes[:0] = citizen.hot  # first: asked most
     app.router.routes.append(mcp.route)
     app.include_router(citizen.router)
+    app.include_router(desk_router)
     app.include_router(docs.router)
     app.include_router(health.router)
     app.include_router(oauth.router)
     app.include_router(pki.router)
-    for each in (copies, batches, uploads, register, statistics, verifications, webhooks):
+    for each in (copies, batches, uploads, register, signature_requests, statistics, verifications, webhooks):
         app.include_router(each.router, prefix="/api/v1")
     return app
 

@@ -113,6 +113,8 @@ _PROBLEMS: Final[dict[int, tuple[str, dict[str, Any]]]] = {
 }
 _DONE: Final = {"200": "Done.", "201": "Made.", "202": "Taken in; the work goes on.", "204": "Done."}
 _ALWAYS: Final = (400, 408, 414, 421, 429, 431, 503)
+_NAMING: Final = frozenset({"create_copy", "create_batch", "create_signature_request", "send_file"})
+"""Operations whose body names things that may not be there."""
 _STORING: Final = frozenset({"create_copy", "send_file", "begin_upload", "continue_upload"})
 
 
@@ -217,7 +219,7 @@ def _statuses(operation: dict[str, Any], route: RouteContext, client: bool, once
         found |= {413, 415, 422}
     if named - {"If-None-Match", "Accept-Language"}:
         found.add(422)
-    if "{" in str(route.path_format) or "agency" in named or route.name in {"create_copy", "create_batch", "send_file"}:
+    if "{" in str(route.path_format) or "agency" in named or route.name in _NAMING:
         found.add(404)
     if str(route.path_format).endswith(("/file", "/receipt")):
         found.add(409)

@@ -146,7 +146,10 @@ class EventOut(BaseModel):
     id: str
     type: EventType
     timestamp: dt.datetime
-    data: dict[str, str]
+    data: dict[str, str] = Field(
+        description="Ids: `copy_id`, `batch_id` or `request_id`, with `agency_id`, `realm`, and where it says more the "
+        "`batch`, the `successor`, or the `step` of a signature request."
+    )
 
     @classmethod
     def of(cls, event: Event) -> Self:

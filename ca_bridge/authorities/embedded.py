@@ -33,7 +33,7 @@ __all__ = [
 POLICY = "1.3.6.1.4.1.99999.1.2"
 OCSP_NONCE = "1.3.6.1.5.5.7.48.1.2"
 _KEY_USAGE = {
-    "root": (b"\x06", 1), "issuing": (b"\x06", 1), "official": (b"\xc0", 6), "seal": (b"\xc0", 6),
+    "root": (b"\x06", 1), "issuing": (b"\x06", 1), "official": (b"\xc0", 6), "citizen": (b"\xc0", 6), "seal": (b"\xc0", 6),
     "tsa": (b"\xc0", 6), "ocsp": (b"\x80", 7), "lists": (b"\xc0", 6),
     "report": (b"\xc0", 6),
 }  # fmt: skip
@@ -41,14 +41,25 @@ _EKU = {
     "tsa": "1.3.6.1.5.5.7.3.8",
     "ocsp": "1.3.6.1.5.5.7.3.9",
     "official": "1.3.6.1.5.5.7.3.36",
+    "citizen": "1.3.6.1.5.5.7.3.36",
     "seal": "1.3.6.1.5.5.7.3.36",
     "report": "1.3.6.1.5.5.7.3.36",
 }
 _MOST_NAME = 64
 """ub-common-name and ub-organization-name (RFC 5280, appendix A)."""
-_YEARS = {"root": 20, "issuing": 10, "official": 2, "seal": 3, "tsa": 5, "ocsp": 1, "lists": 3, "report": 3}
+_YEARS = {
+    "root": 20,
+    "issuing": 10,
+    "official": 2,
+    "citizen": 1,
+    "seal": 3,
+    "tsa": 5,
+    "ocsp": 1,
+    "lists": 3,
+    "report": 3,
+}
 Profile = str
-"""``root``, ``issuing``, ``official``, ``seal``, ``tsa``, ``ocsp``, ``lists`` (public lists) or ``report`` (verification sheets)."""
+"""``root``, ``issuing``, ``official``, ``citizen``, ``seal``, ``tsa``, ``ocsp``, ``lists`` (public lists) or ``report`` (verification sheets)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,16 +67,20 @@ class Subject:
     """A name: CN, O, C=VN."""
 
     common_name: str
-    organisation: str
+    organisation: str | None
+    """None: a citizen, who signs for herself."""
 
     def encode(self, realm: Realm) -> bytes:
         """DER Name; training names carry the realm in O. Raises ``ca.bad_name``."""
-        mark = " (TẬP HUẤN - TRAINING)" if realm is Realm.TRAINING else ""
-        for part in (self.common_name, self.organisation + mark):
+        mark = "(TẬP HUẤN - TRAINING)" if realm is Realm.TRAINING else None
+        organisation = " ".join(part for part in (self.organisation, mark) if part is not None)
+        if self.organisation is not None and not self.organisation.strip():
+            raise BadInput("ca.bad_name", name="", most=_MOST_NAME)
+        for part in (self.common_name, *([organisation] if organisation else [])):
             if not part.strip() or len(part) > _MOST_NAME:
                 raise BadInput("ca.bad_name", name=part[:80], most=_MOST_NAME)
-        parts = (("2.5.4.6", der.tlv(19, b"VN")), ("2.5.4.10", der.utf8(self.organisation + mark)),
-                 ("2.5.4.3", der.utf8(self.common_name)))  # fmt: skip
+        named = (("2.5.4.10", organisation), ("2.5.4.3", self.common_name))
+        parts = (("2.5.4.6", der.tlv(19, b"VN")), *((oid, der.utf8(text)) for oid, text in named if text))
         return der.sequence(*(der.set_of(der.sequence(der.oid(o), value)) for o, value in parts))
 
 
@@ -143,7 +158,7 @@ def _extensions(profile: Profile, spki: bytes, issuer: Issuer | None, base_url: 
         crl = der.implicit(6, f"{base_url}/pki/crl/{issuer.slug}.crl".encode())
         parts.append(_extension("2.5.29.31", der.sequence(der.sequence(der.context(0, der.context(0, crl))))))
         access = [("1.3.6.1.5.5.7.48.2", f"{base_url}/pki/certs/{issuer.slug}.cer")]
-        if profile in {"official", "seal", "tsa", "lists", "report"}:
+        if profile in {"official", "citizen", "seal", "tsa", "lists", "report"}:
             access.insert(0, ("1.3.6.1.5.5.7.48.1", f"{base_url}/pki/ocsp"))
         uris = (der.sequence(der.oid(o), der.implicit(6, u.encode())) for o, u in access)
         parts.append(_extension("1.3.6.1.5.5.7.1.1", der.sequence(*uris)))

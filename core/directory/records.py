@@ -189,3 +189,36 @@ class Directory:
                 return row
         assert refusal is not None
         raise refusal
+
+    async def right(self, uow: UnitOfWork, authorisation_id: str) -> Authorisation:
+        """By id. Raises ``directory.no_such_authorisation``."""
+        row = (await uow.execute(row_by(authorisation_table.c.id), {"value": authorisation_id})).first()
+        if row is None:
+            raise NotFound("directory.no_such_authorisation", authorisation=authorisation_id)
+        return _authorisation(row)
+
+    async def holders(
+        self, uow: UnitOfWork, agency_id: str, role: Role, at: dt.datetime, *, lock: bool = False
+    ) -> frozenset[str]:
+        """Ids of the people whose authorisation to ``role`` runs at ``at``.
+
+        With ``lock`` nobody else who locks the same decides meanwhile: rows are taken in the order of their ids.
+        """
+        t = authorisation_table.c
+        query = sa.select(authorisation_table).where(t.agency_id == agency_id, t.role == role).order_by(t.id)
+        rows = await uow.execute(query.with_for_update() if lock else query)
+        return frozenset(right.person_id for right in map(_authorisation, rows) if right.runs(at))
+
+    async def end_authorisation(self, uow: UnitOfWork, authorisation_id: str, at: dt.datetime) -> None:
+        """Its term ends at ``at``; a term is only ever made shorter. Raises ``directory.already_ended``."""
+        t = authorisation_table.c
+        longer = sa.or_(t.valid_to.is_(None), t.valid_to > at)
+        done = await uow.execute(
+            authorisation_table.update().where(t.id == authorisation_id, longer).values(valid_to=at)
+        )
+        if done.rowcount != 1:
+            raise Conflict("directory.already_ended", authorisation=authorisation_id)
+
+    async def set_wording(self, uow: UnitOfWork, agency_id: str, wording: dict[str, Any]) -> None:
+        """From now on; what was printed before keeps its own."""
+        await uow.execute(agency_table.update().where(agency_table.c.id == agency_id).values(wording=wording))

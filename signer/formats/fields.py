@@ -2,6 +2,7 @@
 
 import datetime as dt
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -13,10 +14,10 @@ from pyhanko.pdf_utils.misc import PdfError
 from core import pdf_hex  # noqa: F401  (puts its reader in place)
 from core.errors import BadInput, Refused
 
-__all__ = ["RANGE_WIDTH", "Appearance", "Holes", "fill", "open_update"]
+__all__ = ["RANGE_WIDTH", "UNREADABLE", "Appearance", "Holes", "Placed", "add_image", "fill", "open_update"]
 
 RANGE_WIDTH = 60
-_UNREADABLE = (PdfError, KeyError, TypeError, ValueError, AttributeError, IndexError, OSError)
+UNREADABLE = (PdfError, KeyError, TypeError, ValueError, AttributeError, IndexError, OSError)
 """What pyHanko lets out on hostile or broken files (stack traps); all mean the same to us."""
 
 
@@ -35,6 +36,18 @@ class Appearance:
         """From plain samples, 8 bits each."""
         soft = None if alpha is None else zlib.compress(alpha, 9)
         return cls(width_px=width_px, height_px=height_px, rgb=zlib.compress(rgb, 9), alpha=soft)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """A field that was found or added in the update at hand: pyHanko's dictionaries."""
+
+    field: Any
+    """Takes the signature."""
+    widget: Any
+    """Takes the look; mostly the same dictionary."""
+    look: Any
+    """Reference of its form, None where nothing is drawn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,15 +93,23 @@ def fill(
     reason: str | None,
     docmdp: int | None,
     appearance: Appearance | None,
+    place: Callable[[IncrementalPdfFileWriter], Placed] | None = None,
 ) -> Holes:
     """Append to ``stream`` the update that fills the empty field ``field``, all but the two holes.
 
-    ``docmdp``: permission level of a certification signature (first signature only). Raises ``pades.unreadable``,
-    ``pades.no_such_field``, ``pades.field_signed``, ``pades.locked``.
+    ``docmdp``: permission level of a certification signature (first signature only). ``place`` finds or adds the field
+    itself, in the same update, and draws it. Raises ``pades.unreadable``, ``pades.no_such_field``,
+    ``pades.field_signed``, ``pades.locked``, and what ``place`` raises.
     """
-    writer, widget, signed_before = _open(stream, field)
-    if docmdp is not None and signed_before:
-        raise Refused("pades.locked")
+    if place is None:
+        writer, widget, signed_before = _open(stream, field)
+        if docmdp is not None and signed_before:
+            raise Refused("pades.locked")
+        look = None if appearance is None else _draw(writer, widget, appearance)
+        placed = Placed(field=widget, widget=widget, look=look)
+    else:
+        writer = open_update(stream)
+        placed = _placed(writer, place)
     signature = generic.DictionaryObject(
         {
             name("/Type"): name("/Sig"),
@@ -102,6 +123,8 @@ def fill(
         signature[name("/Reason")] = generic.pdf_string(reason)
     if docmdp is not None:
         _certify(signature, docmdp)
+    elif "/Lock" in placed.field:
+        _lock(signature, placed.field["/Lock"])
     range_hole, hole = _RangeHole(), _Hole(size)
     signature[name("/ByteRange")] = range_hole
     signature[name("/Contents")] = hole
@@ -110,10 +133,12 @@ def fill(
         perms = generic.DictionaryObject({name("/DocMDP"): reference})
         writer.root[name("/Perms")] = perms
         writer.update_root()
-    widget[name("/V")] = reference
-    if appearance is not None:
-        widget[name("/AP")] = generic.DictionaryObject({name("/N"): _draw(writer, widget, appearance)})
-    writer.update_container(widget)
+    placed.field[name("/V")] = reference
+    if placed.look is not None:
+        placed.widget[name("/AP")] = generic.DictionaryObject({name("/N"): placed.look})
+    writer.update_container(placed.field)
+    if placed.widget is not placed.field:
+        writer.update_container(placed.widget)
     writer.write_in_place()
     return Holes(contents=hole.at, size=size, byte_range=range_hole.at)
 
@@ -122,7 +147,14 @@ def open_update(stream: BinaryIO) -> IncrementalPdfFileWriter:
     """An update to append to ``stream``. Raises ``pades.unreadable``."""
     try:
         return IncrementalPdfFileWriter(stream)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
+        raise BadInput("pades.unreadable") from error
+
+
+def _placed(writer: IncrementalPdfFileWriter, place: Callable[[IncrementalPdfFileWriter], Placed]) -> Placed:
+    try:
+        return place(writer)
+    except (*UNREADABLE, AssertionError) as error:
         raise BadInput("pades.unreadable") from error
 
 
@@ -141,7 +173,7 @@ def _open(stream: BinaryIO, field: str) -> tuple[IncrementalPdfFileWriter, Any, 
         if any("/V" in f and "/Lock" in f and _locks(f["/Lock"], field) for f in fields):
             raise Refused("pades.locked")
         widget = next((f for f in fields if "/T" in f and str(f["/T"]) == field), None)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise BadInput("pades.unreadable") from error
     if widget is None:
         raise BadInput("pades.no_such_field", field=field)
@@ -161,25 +193,40 @@ def _locks(lock: Any, field: str) -> bool:
 
 def _certify(signature: generic.DictionaryObject, level: int) -> None:
     """DocMDP transform (ISO 32000-2 §12.8.2.2)."""
-    params = generic.DictionaryObject(
-        {name("/Type"): name("/TransformParams"), name("/P"): generic.NumberObject(level), name("/V"): name("/1.2")}
-    )
-    transform = generic.DictionaryObject(
+    params = generic.DictionaryObject({name("/P"): generic.NumberObject(level)})
+    signature[name("/Reference")] = generic.ArrayObject([_transform("/DocMDP", params)])
+
+
+def _lock(signature: generic.DictionaryObject, lock: Any) -> None:
+    """What the field's own lock asks of its signature: FieldMDP, and DocMDP where it has a level (table 236)."""
+    params = generic.DictionaryObject({name("/Action"): name(str(lock["/Action"]))})
+    if "/Fields" in lock:
+        named = lock["/Fields"]
+        params[name("/Fields")] = generic.ArrayObject(generic.pdf_string(str(named[i])) for i in range(len(named)))
+    transforms = [_transform("/FieldMDP", params)]
+    if "/P" in lock:
+        level = generic.DictionaryObject({name("/P"): generic.NumberObject(int(lock["/P"]))})
+        transforms.insert(0, _transform("/DocMDP", level))
+    signature[name("/Reference")] = generic.ArrayObject(transforms)
+
+
+def _transform(method: str, params: generic.DictionaryObject) -> generic.DictionaryObject:
+    params[name("/Type")], params[name("/V")] = name("/TransformParams"), name("/1.2")
+    return generic.DictionaryObject(
         {
             name("/Type"): name("/SigRef"),
-            name("/TransformMethod"): name("/DocMDP"),
+            name("/TransformMethod"): name(method),
             name("/TransformParams"): params,
         }
     )
-    signature[name("/Reference")] = generic.ArrayObject([transform])
 
 
 def _draw(writer: IncrementalPdfFileWriter, widget: Any, picture: Appearance) -> Any:
     """A form with the picture over the widget's whole rectangle."""
     x0, y0, x1, y1 = (float(v) for v in widget["/Rect"])
-    image = _image(writer, picture, picture.rgb, "/DeviceRGB")
+    image = add_image(writer, picture, picture.rgb, "/DeviceRGB")
     if picture.alpha is not None:
-        image.get_object()[name("/SMask")] = _image(writer, picture, picture.alpha, "/DeviceGray")
+        image.get_object()[name("/SMask")] = add_image(writer, picture, picture.alpha, "/DeviceGray")
     width, height = x1 - x0, y1 - y0
     form = generic.StreamObject(
         {
@@ -195,7 +242,8 @@ def _draw(writer: IncrementalPdfFileWriter, widget: Any, picture: Appearance) ->
     return writer.add_object(form)
 
 
-def _image(writer: IncrementalPdfFileWriter, picture: Appearance, samples: bytes, space: str) -> Any:
+def add_image(writer: IncrementalPdfFileWriter, picture: Appearance, samples: bytes, space: str) -> Any:
+    """One plane of ``picture`` as an object: ``space`` is ``/DeviceRGB`` or ``/DeviceGray``."""
     return writer.add_object(
         generic.StreamObject(
             {

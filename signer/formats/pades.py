@@ -23,7 +23,7 @@ from core.certificates import Certificate
 from core.errors import Broken
 from core.formats.cms import CmsProfile
 from core.values import Digest, DigestAlgorithm, SignatureAlgorithm
-from signer.formats.fields import RANGE_WIDTH, Appearance, fill, open_update
+from signer.formats.fields import RANGE_WIDTH, Appearance, Holes, fill, open_update
 
 __all__ = [
     "Appearance",
@@ -33,6 +33,7 @@ __all__ = [
     "check_in",
     "embed",
     "embed_in",
+    "finish_in",
     "prepare",
     "prepare_in",
     "require_unchanged",
@@ -108,6 +109,11 @@ def prepare_in(
         stream, field=field, size=profile.size + timestamp_size, signed_at=signed_at, signer_name=signer_name,
         reason=reason, docmdp=docmdp, appearance=appearance,
     )  # fmt: skip
+    return finish_in(stream, holes, field=field, profile=profile)
+
+
+def finish_in(stream: BinaryIO, holes: Holes, *, field: str, profile: CmsProfile) -> PreparedSignature:
+    """``stream`` ends with the update that left ``holes``: the byte range is written and all is hashed around the hole."""
     end = holes.contents + 2 * holes.size + 2
     byte_range = (0, holes.contents, end, stream.seek(0, io.SEEK_END) - end)
     stream.seek(holes.byte_range)

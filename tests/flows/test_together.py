@@ -143,7 +143,8 @@ async def test_a_clerk_sends_a_copy_back_and_its_official_gets_it_under_a_new_nu
     with pytest.raises(ServiceError, match=r"^copy\.other_person"):
         await service.copies.send_back(ids[0], "Thiếu trang", by="0" * 26)
     again = await service.copies.send_back(ids[0], "Thiếu trang", by=clerk)
-    await service.jobs.run("copy", again)
+    service.reception.go_on(again)
+    await service.reception.rest(again, 60)
     async with service.db.read() as uow:
         old, new = await store.get(uow, ids[0]), await store.get(uow, again)
     assert (old.state, old.reason, new.state) == ("voided", "Thiếu trang", "awaiting_certifier")

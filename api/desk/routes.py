@@ -1,0 +1,29 @@
+"""All of the desk under ``/desk``."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Response
+from fastapi.responses import RedirectResponse
+
+from api.desk import copy, inbox, login, numbers, seals
+from api.desk.pages import DeskRoute
+from api.desk.sessions import DeskPerson
+from api.web.access import desk
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/desk", route_class=DeskRoute, include_in_schema=False)
+
+
+@router.get("")
+async def home(who: Annotated[DeskPerson, desk()]) -> Response:
+    """To the queue of who is signed in."""
+    queues = (("certifier", "/desk/inbox"), ("clerk", "/desk/seals"), ("administrator", "/desk/admin"))
+    return RedirectResponse(next((path for role, path in queues if who.has(role)), "/desk/account"), 303)
+
+
+router.include_router(login.router)
+router.include_router(inbox.router)
+router.include_router(copy.router)
+router.include_router(seals.router)
+router.include_router(numbers.router)

@@ -1,0 +1,203 @@
+"""Persons behind national numbers: found again without keeping the number, and how far each has come.
+
+A number is kept as HMAC-SHA256 under a key of its own, derived from the key file of the web process: a stolen database
+alone does not give the numbers back, although there are only 10¹² of them. The same human is two persons here, one who
+signs for herself and one who signs for an agency: two keys, two certificates, never mixed.
+"""
+
+import datetime as dt
+import hashlib
+import hmac
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import Final
+
+import sqlalchemy as sa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from core.clock import Clock
+from core.db import UnitOfWork, insert_new, row_by
+from core.directory.model import Agency, Person, Role
+from core.directory.records import Directory, authorisation_table
+from core.errors import BadInput, NotFound, Refused
+from core.sealed import Box
+from signer.activation.devices import Passkey, passkeys_of
+from signer.credentials import Credentials
+from signer.enrolment.records import contact_table, number_table, run_table
+from signer.keystores.model import KeyPurpose
+
+__all__ = ["People", "Standing", "same_name"]
+
+_NUMBER: Final = re.compile(r"[0-9]{12}")
+_EMAIL: Final = re.compile(r"[^\s@<>\"',;:\\]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,250}[A-Za-z0-9])")
+_CITIZEN: Final = "citizen"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How far a person has come."""
+
+    state: str
+    """``none``, ``waiting`` (for a delay to end), ``active`` or ``suspended``."""
+    credential_id: str | None = None
+    """The signing credential of an active person; None for one who only approves the agency's seal."""
+    usable_from: dt.datetime | None = None
+    """When what waits becomes usable."""
+
+
+def same_name(one: str, other: str) -> bool:
+    """Whether two spellings are one name: form of letters, capitals and spaces do not count; accents do."""
+    return _folded(one) == _folded(other)
+
+
+def _folded(name: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", name).casefold().split())
+
+
+class People:
+    """Works inside the caller's transaction."""
+
+    def __init__(self, *, clock: Clock, directory: Directory, credentials: Credentials, key: bytes) -> None:
+        """``key``: 32 bytes, those of ``settings.web_key``."""
+        self._clock, self._directory, self._credentials = clock, directory, credentials
+        info = b"dauso/people"
+        self._key = HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(key)
+        self._box = Box(key, "contacts")
+
+    # --------------------------------------------------------------------------------------------------- who is who
+    async def expected(self, uow: UnitOfWork, agency: Agency, *, national_id: str | None, name: str) -> str:
+        """The citizen behind a number, made if new; a person without number is always new.
+
+        Raises ``people.bad_number``, ``people.bad_name``.
+        """
+        if not name.strip() or len(name) > 64:
+            raise BadInput("people.bad_name")
+        if national_id is None:
+            return (await self._directory.add_person(uow, agency, name.strip())).id
+        mac = self._mac(national_id)
+        known = await self._by(uow, agency, mac)
+        if known is None:
+            person = await self._directory.add_person(uow, agency, name.strip())
+            if await self._keep(uow, person, _CITIZEN, mac):
+                return person.id
+            known = await self._by(uow, agency, mac)  # somebody else was first: theirs is the person
+        assert known is not None
+        return known
+
+    async def know(self, uow: UnitOfWork, person_id: str, national_id: str) -> None:
+        """The number of a person of an agency, kept once. Raises ``people.bad_number``, ``people.other_number``."""
+        await self.know_hashed(uow, person_id, self.hashed(national_id))
+
+    async def know_hashed(self, uow: UnitOfWork, person_id: str, mac: bytes) -> None:
+        """The same from what ``hashed`` gave, so that nobody between needs the number. Raises ``people.other_number``."""
+        person = await self._directory.person(uow, person_id)
+        if not await self._keep(uow, person, person.agency_id, mac) and await self._mac_of(uow, person_id) != mac:
+            raise BadInput("people.other_number")
+
+    def hashed(self, national_id: str) -> bytes:
+        """What is kept of a number. Raises ``people.bad_number``."""
+        return self._mac(national_id)
+
+    async def is_number_of(self, uow: UnitOfWork, person_id: str, national_id: str) -> bool | None:
+        """Whether it is that person's; None where no number of the person is known."""
+        kept = await self._mac_of(uow, person_id)
+        if kept is None:
+            return None
+        return _NUMBER.fullmatch(national_id) is not None and hmac.compare_digest(kept, self._mac(national_id))
+
+    async def behind(self, uow: UnitOfWork, national_id: str) -> list[str]:
+        """All persons with that number: the citizen, and the same human for each agency. Raises ``people.bad_number``."""
+        t = number_table.c
+        query = sa.select(t.person_id).where(t.mac == self._mac(national_id)).order_by(t.person_id)
+        return list((await uow.execute(query)).scalars())
+
+    def _mac(self, national_id: str) -> bytes:
+        if _NUMBER.fullmatch(national_id) is None:
+            raise BadInput("people.bad_number")
+        return hmac.digest(self._key, national_id.encode(), hashlib.sha256)
+
+    async def _by(self, uow: UnitOfWork, agency: Agency, mac: bytes) -> str | None:
+        t = number_table.c
+        query = sa.select(t.person_id).where(t.realm == agency.realm, t.scope == _CITIZEN, t.mac == mac)
+        return (await uow.execute(query)).scalar_one_or_none()
+
+    async def _mac_of(self, uow: UnitOfWork, person_id: str) -> bytes | None:
+        row = (await uow.execute(row_by(number_table.c.person_id), {"value": person_id})).first()
+        return None if row is None else bytes(row.mac)
+
+    @staticmethod
+    async def _keep(uow: UnitOfWork, person: Person, scope: str, mac: bytes) -> bool:
+        values = {"person_id": person.id, "realm": person.realm, "scope": scope, "mac": mac}
+        return bool((await uow.execute(insert_new(uow, number_table), values)).rowcount == 1)
+
+    # ----------------------------------------------------------------------------------------------- rights, contact
+    async def roles(self, uow: UnitOfWork, person_id: str) -> frozenset[Role]:
+        """Of every authorisation there ever was: who had one is an official for good, as far as enrolment goes."""
+        query = sa.select(authorisation_table.c.role).where(authorisation_table.c.person_id == person_id)
+        return frozenset(Role(role) for role in (await uow.execute(query)).scalars())
+
+    async def has_own_key(self, uow: UnitOfWork, person_id: str) -> bool:
+        """Certifiers and citizens sign with a key of their own; clerks and administrators approve with a passkey alone."""
+        roles = await self.roles(uow, person_id)
+        return not roles or Role.CERTIFIER in roles
+
+    async def set_contact(self, uow: UnitOfWork, person_id: str, email: str) -> None:
+        """Where notices go from now on. Raises ``people.bad_email``."""
+        sealed = self.seal_email(person_id, email)
+        values = {"person_id": person_id, "email": sealed, "at": self._clock.now()}
+        if (await uow.execute(insert_new(uow, contact_table), values)).rowcount != 1:
+            t = contact_table.c
+            await uow.execute(
+                contact_table.update().where(t.person_id == person_id).values(email=sealed, at=values["at"])
+            )
+
+    async def contact(self, uow: UnitOfWork, person_id: str) -> str | None:
+        """The e-mail address, or None."""
+        row = (await uow.execute(row_by(contact_table.c.person_id), {"value": person_id})).first()
+        return None if row is None else self.open_email(person_id, row.email)
+
+    def seal_email(self, person_id: str, email: str) -> bytes:
+        """For a column. Raises ``people.bad_email``."""
+        if _EMAIL.fullmatch(email) is None:
+            raise BadInput("people.bad_email")
+        return self._box.seal(email.encode(), person_id.encode())
+
+    def open_email(self, person_id: str, sealed: bytes) -> str:
+        """Back."""
+        return self._box.open(sealed, person_id.encode()).decode()
+
+    # -------------------------------------------------------------------------------------------------------- standing
+    async def enrolled(self, uow: UnitOfWork, person_id: str) -> Standing:
+        """Where the person stands now."""
+        states = {passkey.state for passkey in await self.settled_passkeys(uow, person_id)}
+        if "active" in states:
+            credential = await self._credential(uow, person_id)
+            if credential is not None or not await self.has_own_key(uow, person_id):
+                return Standing(state="active", credential_id=credential)
+        waits = await self._waits_until(uow, person_id)
+        if waits is not None:
+            return Standing(state="waiting", usable_from=waits)
+        return Standing(state="suspended" if "suspended" in states else "none")
+
+    async def settled_passkeys(self, uow: UnitOfWork, person_id: str) -> list[Passkey]:
+        """Those that were usable once, in whatever state: not what a run left that never came to its end."""
+        t = run_table.c
+        query = sa.select(t.passkey_id).where(t.person_id == person_id, t.state != "done", t.passkey_id.is_not(None))
+        unsettled = set((await uow.execute(query)).scalars())
+        return [passkey for passkey in await passkeys_of(uow, person_id) if passkey.id not in unsettled]
+
+    async def _waits_until(self, uow: UnitOfWork, person_id: str) -> dt.datetime | None:
+        t = run_table.c
+        query = sa.select(sa.func.min(t.usable_from)).where(t.person_id == person_id, t.state == "waiting")
+        found: dt.datetime | None = (await uow.execute(query)).scalar_one_or_none()
+        return found
+
+    async def _credential(self, uow: UnitOfWork, person_id: str) -> str | None:
+        try:
+            found = await self._credentials.of(uow, person_id, KeyPurpose.DOCUMENT)
+            found.require_valid(self._clock.now())
+        except (NotFound, Refused):
+            return None
+        return found.id

@@ -1,0 +1,389 @@
+"""Ceremony: *enrol a phone*; steps as in ``docs/flows/enrol.md``.
+
+What each step leaves behind, and so what a crash after it means:
+
+1. *arrive* nothing: the link says whom it expects.
+2. *identify* a run with a pass (``identified``), and the fact that identity was proven. Whoever loses the pass proves again.
+3. *consent* the wording's digest and the time (``consented``).
+4. *register* the passkey, suspended (``registered``). It cannot approve anything yet.
+5. *certify* a key and its certificate, which belong to nobody yet; after a crash here they stay so and are made again.
+6. *finish* credential, passkey, facts, leaves and notice in one transaction: ``done``, or ``waiting`` until the delay is over.
+
+A run moves by compare-and-swap, under a lock on the person. No step is done for somebody else: each but the first needs
+the pass, and no other way to a passkey exists.
+"""
+
+import asyncio
+import datetime as dt
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Final
+
+import sqlalchemy as sa
+
+from audit.events import LeafType
+from core.clock import VIETNAM, Clock
+from core.db import Database, UnitOfWork, insert_new, swap_state
+from core.directory.records import Directory
+from core.errors import Conflict, NotFound, Refused, ServiceError
+from core.logs import code_of, logger
+from core.values import Realm
+from signer.activation import redeem
+from signer.activation.devices import Passkey, passkeys_of, set_state
+from signer.activation.passkeys import Assertion, RelyingParty
+from signer.enrolment import registration, tickets
+from signer.enrolment.facts import Facts
+from signer.enrolment.identity import Asked, Identities
+from signer.enrolment.keys import Certified, PersonKeys
+from signer.enrolment.letters import Letters
+from signer.enrolment.losses import Losses
+from signer.enrolment.model import Arrival, Lost, Stage, consent_text
+from signer.enrolment.people import People
+from signer.enrolment.records import (
+    consent_table,
+    objection_table,
+    run_table,
+)
+from signer.enrolment.runs import Run, lock_person, move, new_pass, run_by_id, running, sha256_of
+from signer.links import Link, end_links, find_link, make_link
+
+__all__ = ["Arrival", "Lost", "Phones", "Stage", "consent_text"]
+
+_LOOK_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phones:
+    """The desk of enrolment."""
+
+    db: Database
+    clock: Clock
+    realm: Realm
+    directory: Directory
+    people: People
+    identities: Identities
+    keys: PersonKeys
+    losses: Losses
+    letters: Letters
+    facts: Facts
+    relying_party: RelyingParty
+
+    # ------------------------------------------------------------------------------------------------------ 1 arrive
+    async def invite(
+        self, person_id: str, *, national_id: str | None = None, email: str | None = None, days: int = 14
+    ) -> str:
+        """A link token for a person; older ones end. For officials and clerks the number is told here.
+
+        Raises ``directory.no_such_person``, ``people.bad_number``, ``people.other_number``, ``people.bad_email``.
+        """
+        async with self.db.write() as uow:
+            return await self.link_for(uow, person_id, national_id=national_id, email=email, days=days)
+
+    async def link_for(
+        self,
+        uow: UnitOfWork,
+        person_id: str,
+        *,
+        national_id: str | None = None,
+        email: str | None = None,
+        days: int = 14,
+    ) -> str:
+        """The same inside a transaction: for a step whose person has no credential yet."""
+        await self.directory.person(uow, person_id)
+        if national_id is not None:
+            await self.people.know(uow, person_id, national_id)
+        if email is not None and await self.people.contact(uow, person_id) is None:
+            await self.people.set_contact(uow, person_id, email)  # a known address changes only by enrolling
+        await end_links(uow, self.clock, "enrol", person_id)
+        return await make_link(
+            uow, self.clock, kind="enrol", subject=[person_id], person_id=person_id,
+            expires_at=self.clock.now() + dt.timedelta(days=days),
+        )  # fmt: skip
+
+    async def vouched(self, person_id: str, *, level: str, email: str, subject: str, days: int = 3) -> str:
+        """A link token for a person whose identity a portal asserts. Raises what ``Identities.vouched`` raises."""
+        async with self.db.write() as uow:
+            await self.directory.person(uow, person_id)
+            await lock_person(uow, person_id)
+            await end_links(uow, self.clock, "enrol", person_id)
+            until = self.clock.now() + dt.timedelta(days=days)
+            return await self.identities.vouched(
+                uow, person_id=person_id, level=level, email=email, subject=subject, expires_at=until
+            )
+
+    async def arrival(self, token: str) -> Arrival:
+        """Raises ``link.unknown``, ``link.expired``."""
+        async with self.db.read() as uow:
+            link = await self._link(uow, token)
+            person = await self.directory.person(uow, link.person_id)
+            agency = await self.directory.agency(uow, person.agency_id)
+            return Arrival(
+                agency=agency.name, standing=await self.people.enrolled(uow, person.id),
+                official=bool(await self.people.roles(uow, person.id)), login=self.identities.provider is not None,
+                portal=await self.identities.vouched_run(uow, link) is not None, expires=link.expires_at,
+            )  # fmt: skip
+
+    async def _link(self, uow: UnitOfWork, token: str) -> Link:
+        link = await find_link(uow, self.clock, token)
+        if link.kind != "enrol":
+            raise NotFound("link.unknown")
+        return link
+
+    async def suspend(self, uow: UnitOfWork, person_id: str, *, by: str = "agency") -> None:
+        """Stop all passkeys of a person at once, as their agency decided or they themselves asked."""
+        await self.losses.suspend_in(uow, person_id, by=by)
+
+    # ---------------------------------------------------------------------------------------------------- 2 identify
+    async def ask_login(self, token: str | None) -> Asked:
+        """Begin a log-in for a link, or, without one, about a lost phone. Raises ``identity.*``, ``link.*``."""
+        link = None
+        if token is not None:
+            async with self.db.read() as uow:
+                link = await self._link(uow, token)
+        return await self.identities.ask(link)
+
+    async def answer_login(self, *, flow: str, state: str, code: str | None, iss: str | None) -> str | list[Lost]:
+        """A pass; of a log-in about a lost phone what was suspended, each with a pass to enrol again.
+
+        Raises ``identity.*``, ``enrol.waiting``.
+        """
+        returned = await self.identities.answer(flow=flow, state=state, code=code, iss=iss)
+        if returned.person_id is not None:
+            token = await self.identities.admit(returned, self.losses.give_way)
+            await self._clear_for(token)
+            return token
+        async with self.db.read() as uow:
+            found = await self.people.behind(uow, returned.claims.number)
+        lost = []
+        for person_id in found:
+            async with self.db.write() as uow:
+                person = await self.directory.person(uow, person_id)
+                standing = await self.people.enrolled(uow, person_id)
+                if standing.state == "none" and not await self.people.settled_passkeys(uow, person_id):
+                    continue
+                stopped = await self.losses.suspend_in(uow, person_id, by="person")
+                token = await self.identities.identified(uow, person_id, returned.claims, None, self.losses.give_way)
+                await self.losses.take_back(uow, person_id)
+                agency = await self.directory.agency(uow, person.agency_id)
+                official = bool(await self.people.roles(uow, person_id))
+                lost.append(Lost(agency=agency.name, official=official, stopped=stopped, token=token))
+        if not lost:
+            raise NotFound("enrol.nothing_to_suspend")
+        return lost
+
+    async def _clear_for(self, token: str) -> None:
+        """After a loss a proven identity ends what was suspended, whatever becomes of the new enrolment."""
+        async with self.db.write() as uow:
+            run = await running(uow, self.clock, token)
+            if run.kind == "again":
+                await lock_person(uow, run.person_id)
+                await self.losses.take_back(uow, run.person_id)
+
+    async def send_code(self, token: str) -> int:
+        """Six digits by the second channel; returns their life in seconds. Raises ``enrol.*``, ``messenger.*``."""
+        return await self.identities.send_code(token)
+
+    async def answer_code(self, token: str, code: str) -> str:
+        """A pass. Raises ``enrol.*``."""
+        made = await self.identities.answer_code(token, code)
+        await self._clear_for(made)
+        return made
+
+    async def ask_passkey(self, token: str) -> tuple[registration.Challenge, list[Passkey]]:
+        """A question for one of the person's active passkeys, to let a further one in. Raises ``enrol.no_passkey``."""
+        async with self.db.write() as uow:
+            link = await self._link(uow, token)
+            known = [key for key in await passkeys_of(uow, link.person_id) if key.state == "active"]
+            if not known:
+                raise Refused("enrol.no_passkey")
+            asked = await registration.ask(
+                uow, self.clock, do="approve", person_id=link.person_id, about=link.sha256.hex(), realm=self.realm,
+                rp=self.relying_party,
+            )  # fmt: skip
+        return asked, known
+
+    async def answer_passkey(self, token: str, tx: str, assertion: Assertion) -> str:
+        """A pass. Raises ``passkey.*``, ``activation.*``."""
+        async with self.db.write() as uow:
+            link = await self._link(uow, token)
+            challenge = await registration.spend(uow, self.clock, tx, do="approve", about=link.sha256.hex())
+        async with self.db.write() as uow:
+            await lock_person(uow, link.person_id)
+            await registration.approved_by(uow, challenge, self.relying_party, self.realm, assertion)
+            return await self.identities.by_passkey(uow, link.person_id, link.sha256)
+
+    # ----------------------------------------------------------------------------------------------------- 3 consent
+    async def stage(self, token: str) -> Stage:
+        """Where the run of a pass stands. Raises ``pass.missing``, ``pass.expired``."""
+        async with self.db.read() as uow:
+            return await self._stage(uow, await running(uow, self.clock, token))
+
+    async def _stage(self, uow: UnitOfWork, run: Run) -> Stage:
+        official = bool(await self.people.roles(uow, run.person_id))
+        return Stage(state=run.state, kind=run.kind, method=run.method, usable_from=run.usable_from, official=official,
+                     delayed=run.delayed)  # fmt: skip
+
+    async def consent(self, token: str, sha256: bytes) -> None:
+        """The person agreed to the wording with that digest. Raises ``enrol.other_wording``, ``enrol.moved``."""
+        text = consent_text()
+        if hashlib.sha256(text.encode()).digest() != sha256:
+            raise Conflict("enrol.other_wording")
+        async with self.db.write() as uow:
+            run = await running(uow, self.clock, token)
+            await uow.execute(insert_new(uow, consent_table), {"sha256": sha256, "text": text})
+            await move(uow, run.id, "identified", "consented", consent=sha256, consented_at=self.clock.now())
+
+    # ---------------------------------------------------------------------------------------------------- 4 register
+    async def ask_registration(self, token: str) -> tuple[registration.Challenge, list[Passkey]]:
+        """A question for ``navigator.credentials.create``, with the passkeys it must not be. Raises ``enrol.moved``."""
+        async with self.db.write() as uow:
+            run = await running(uow, self.clock, token)
+            if run.state != "consented":
+                raise Conflict("enrol.moved")
+            asked = await registration.ask(
+                uow, self.clock, do="create", person_id=run.person_id, about=run.id, realm=self.realm,
+                rp=self.relying_party,
+            )  # fmt: skip
+            known = await passkeys_of(uow, run.person_id)
+            return asked, [key for key in known if key.state != "revoked"]
+
+    async def register(
+        self, token: str, tx: str, *, credential_id: bytes, client_data: bytes, attestation: bytes, label: str = ""
+    ) -> None:
+        """Verify the new passkey and keep it, suspended. Raises ``passkey.*``, ``activation.passkey_known``."""
+        async with self.db.write() as uow:
+            run = await running(uow, self.clock, token)
+            challenge = await registration.spend(uow, self.clock, tx, do="create", about=run.id)
+        made = registration.verify_made(
+            challenge.value, self.relying_party, credential_id=credential_id, client_data=client_data,
+            attestation=attestation,
+        )  # fmt: skip
+        async with self.db.write() as uow:
+            await lock_person(uow, run.person_id)
+            passkey_id = await redeem.enrol_passkey(
+                uow, self.clock, person_id=run.person_id, realm=self.realm, credential_id=made.credential_id,
+                public_key=made.public_key, kind="platform", flags=made.flags, sign_count=made.sign_count, label=label[:64],
+            )  # fmt: skip
+            await set_state(uow, passkey_id, "active", "suspended")
+            await move(uow, run.id, "consented", "registered", passkey_id=passkey_id)
+
+    # ------------------------------------------------------------------------------------------- 5 certify, 6 finish
+    async def finish(self, token: str) -> Stage:
+        """Key, certificate, proof, and the end of the run; may be repeated. Raises ``enrol.moved``, ``ca.*``, ``key.*``."""
+        async with self.db.read() as uow:
+            run = await running(uow, self.clock, token)
+            if run.state in {"done", "waiting"}:
+                return await self._stage(uow, run)
+            if run.state != "registered":
+                raise Conflict("enrol.moved")
+            person = await self.directory.person(uow, run.person_id)
+            agency = await self.directory.agency(uow, person.agency_id)
+            roles = await self.people.roles(uow, person.id)
+            wanted = await self.people.has_own_key(uow, person.id) and not await self.keys.valid(uow, person.id)
+        made = None
+        if wanted:  # 5 certify
+            made = await self.keys.make(person, agency, official=bool(roles), event_id=run.id)
+        try:
+            async with self.db.write() as uow:  # 6 finish
+                await lock_person(uow, person.id)
+                run = await self._settled(uow, await run_by_id(uow, run.id), made)
+                return await self._stage(uow, run)
+        except ServiceError:
+            if made is not None:
+                await self.keys.forget(made)
+            raise
+
+    async def _settled(self, uow: UnitOfWork, run: Run, made: Certified | None) -> Run:
+        now = self.clock.now()
+        credential_id = None
+        if made is not None:
+            if await self.keys.valid(uow, run.person_id):  # another run of the person was first
+                raise Conflict("enrol.moved")
+            await self.keys.retire_expired(uow, run.person_id)
+            credential_id = (await self.keys.keep(uow, run.person_id, made)).id
+            await self.facts.note(
+                uow, LeafType.CREDENTIAL_CHANGED, run.person_id, credential=credential_id, state="active",
+                certificate=made.certificate.sha256.hex(),
+            )  # fmt: skip
+        delay = self.identities.rules.delay if run.delayed else dt.timedelta()
+        state, usable = ("waiting", now + delay) if delay else ("done", now)
+        await move(uow, run.id, "registered", state, credential_id=credential_id, usable_from=usable)
+        run = replace(run, state=state, credential_id=credential_id, usable_from=usable)
+        await self._tell(uow, run)
+        if state == "done":
+            await self._make_usable(uow, run)
+        else:
+            await self.facts.note(
+                uow, LeafType.PASSKEY_CHANGED, run.person_id, passkey=run.passkey_id, state="waiting",
+                usable=usable.isoformat(),
+            )  # fmt: skip
+        return run
+
+    async def _make_usable(self, uow: UnitOfWork, run: Run) -> None:
+        assert run.passkey_id is not None
+        await set_state(uow, run.passkey_id, "suspended", "active")
+        await self.facts.note(uow, LeafType.PASSKEY_CHANGED, run.person_id, passkey=run.passkey_id, state="active")
+        if run.email is not None:
+            await self.people.set_contact(uow, run.person_id, self.people.open_email(run.person_id, run.email))
+
+    async def _tell(self, uow: UnitOfWork, run: Run) -> None:
+        """A notice with the way to object, to the address known before and to the new one."""
+        objection = new_pass()
+        until = self.clock.now() + self.identities.rules.objection
+        row = {"sha256": sha256_of(objection), "run_id": run.id, "expires_at": until}
+        await uow.execute(objection_table.insert(), row)
+        also = None if run.email is None else self.people.open_email(run.person_id, run.email)
+        assert run.usable_from is not None
+        await self.letters.write(
+            uow, run.person_id, "waiting" if run.state == "waiting" else "ready", also=also,
+            link=f"{self.relying_party.origin}/e/stop/{objection}", when=f"{run.usable_from.astimezone(VIETNAM):%H:%M %d/%m/%Y}",
+        )  # fmt: skip
+
+    async def ripen(self) -> int:
+        """Delays that are over: what waited becomes usable. Returns how many."""
+        t = run_table.c
+        async with self.db.read() as uow:
+            query = sa.select(t.id, t.person_id).where(t.state == "waiting", t.usable_from <= self.clock.now())
+            due = (await uow.execute(query.limit(100))).all()
+        for run_id, person_id in due:
+            async with self.db.write() as uow:
+                await lock_person(uow, person_id)
+                if await swap_state(uow, t.id, run_id, "waiting", "done"):
+                    await self._make_usable(uow, await run_by_id(uow, run_id))
+        return len(due)
+
+    # ------------------------------------------------------------------------------------------------ desk ticket
+    async def ticket_of(self, token: str) -> str:
+        """For the page of an official who has just finished. Raises ``ticket.no_official``, ``enrol.moved``."""
+        async with self.db.read() as uow:
+            run = await running(uow, self.clock, token)
+            if run.state != "done":
+                raise Conflict("enrol.moved")
+        return await self.desk_ticket(run.person_id)
+
+    async def desk_ticket(self, person_id: str) -> str:
+        """Lets an official register one log-in passkey at the desk. Raises ``ticket.no_official``."""
+        async with self.db.write() as uow:
+            if not await self.people.roles(uow, person_id):
+                raise Refused("ticket.no_official")
+            return await tickets.make(uow, self.clock, person_id)
+
+    async def use_ticket(self, ticket: str, *, spend: bool) -> str:
+        """Whose it is; ``spend`` uses it up. Raises ``ticket.unknown``."""
+        async with self.db.write() as uow:
+            return await tickets.use(uow, self.clock, ticket, spend=spend)
+
+    # ------------------------------------------------------------------------------------------------------- by itself
+    async def serve(self) -> None:
+        """Delays end, letters leave; until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.letters.serve())
+            group.create_task(self._ripening())
+
+    async def _ripening(self) -> None:
+        while True:
+            try:
+                await self.ripen()
+            except ServiceError as error:
+                logger().warning("enrol.ripening", code=code_of(error))
+            await asyncio.sleep(_LOOK_SECONDS)

@@ -1,0 +1,113 @@
+"""Settings → enrolment's parts. The only file here that reads settings."""
+
+import datetime as dt
+import hashlib
+import hmac
+
+import httpx2
+
+from audit.log import Log
+from core.clock import Clock
+from core.db import Database
+from core.directory.records import Directory
+from core.errors import BadInput
+from core.outbound import Outbound, is_secure, named
+from core.sealed import Box
+from core.settings import Settings
+from core.values import Realm
+from signer.activation.passkeys import RelyingParty
+from signer.credentials import Credentials, OpenKey
+from signer.enrolment.facts import Facts
+from signer.enrolment.identity import Identities, Rules
+from signer.enrolment.keys import PersonKeys
+from signer.enrolment.letters import Letters
+from signer.enrolment.losses import Losses
+from signer.enrolment.messenger import FolderMessenger, Messenger, NoMessenger, SmtpMessenger
+from signer.enrolment.oidc import ClaimMap, Provider
+from signer.enrolment.people import People
+from signer.enrolment.phones import Phones
+from signer.keystores.model import KeyStore
+
+__all__ = ["TRAINING_PATH", "make_messenger", "make_phones", "make_provider"]
+
+TRAINING_PATH = "/training/identity"
+"""Where the simulated provider is mounted on the signing origin, in realm training alone."""
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(word.strip() for word in text.split(",") if word.strip())
+
+
+class _OwnDoor(Outbound):
+    """In training the signer asks at its own door; names under ``localhost`` are this machine (RFC 6761 §6.3)."""
+
+    async def _resolve(self, url: httpx2.URL) -> str:
+        if url.host.endswith(".localhost") and is_secure(str(url), self._private):
+            return "127.0.0.1"
+        return await super()._resolve(url)
+
+
+def make_provider(settings: Settings, realm: Realm, clock: Clock, outbound: Outbound) -> Provider | None:
+    """The provider that the settings name; in training our simulated one where they name none. Raises ``identity.*``."""
+    origin = settings.sign_url.rstrip("/")
+    issuer = settings.identity_issuer or (f"{origin}{TRAINING_PATH}" if realm is Realm.TRAINING else "")
+    if not issuer:
+        return None
+    if realm is Realm.PRODUCTION and issuer.rstrip("/").endswith(TRAINING_PATH):
+        raise BadInput("identity.training_issuer")
+    own = _own_provider(settings, realm)
+    secret = settings.identity_client_secret
+    return Provider(
+        issuer=issuer, client_id=settings.identity_client_id, client_secret=secret.get_secret_value() if secret else "",
+        redirect_uri=f"{origin}/e/back", scope=settings.identity_scope, claims=ClaimMap.parse(settings.identity_claims),
+        levels=_words(settings.identity_levels), userinfo=settings.identity_userinfo, outbound=_OwnDoor(private=own) if own else outbound,
+        private=named(settings.outbound_private) | own, clock=clock, realm=realm,
+    )  # fmt: skip
+
+
+def _own_provider(settings: Settings, realm: Realm) -> frozenset[str]:
+    """In training the signer asks itself: its own door counts as an inner service that is meant."""
+    if realm is not Realm.TRAINING or settings.identity_issuer:
+        return frozenset()
+    scheme, _, place = settings.sign_url.rstrip("/").partition("://")
+    return frozenset({place if ":" in place else f"{place}:{443 if scheme == 'https' else 80}"})
+
+
+def make_messenger(settings: Settings, realm: Realm, clock: Clock) -> Messenger:
+    """A relay, in training a folder, or none."""
+    if settings.mail_host:
+        password = settings.mail_password
+        return SmtpMessenger(
+            host=settings.mail_host, port=settings.mail_port, starttls=settings.mail_starttls, user=settings.mail_user,
+            password=password.get_secret_value() if password else "", clock=clock,
+            sender=settings.mail_from or f"no-reply@{settings.host}",
+        )  # fmt: skip
+    return FolderMessenger(folder=settings.home / "mail", clock=clock) if realm is Realm.TRAINING else NoMessenger()
+
+
+def make_phones(
+    settings: Settings, realm: Realm, clock: Clock, db: Database, *, directory: Directory, credentials: Credentials,
+    store: KeyStore, open_key: OpenKey, log: Log, relying_party: RelyingParty, key: bytes, outbound: Outbound,
+) -> Phones:  # fmt: skip
+    """The desk of enrolment. ``key``: the 32 bytes of ``settings.web_key``. Raises ``identity.*``."""
+    people = People(clock=clock, directory=directory, credentials=credentials, key=key)
+    messenger = make_messenger(settings, realm, clock)
+    facts = Facts(clock=clock, log=log, realm=realm)
+    letters = Letters(db=db, clock=clock, people=people, messenger=messenger, box=Box(key, "letters"))
+    keys = PersonKeys(
+        db=db, clock=clock, realm=realm, store=store, open_key=open_key, credentials=credentials,
+        base_url=settings.pki_base,
+    )  # fmt: skip
+    rules = Rules(
+        delay=dt.timedelta(hours=settings.enrol_delay_hours), portal_levels=_words(settings.enrol_portal_levels)
+    )
+    identities = Identities(
+        db=db, clock=clock, realm=realm, directory=directory, people=people, messenger=messenger, facts=facts, rules=rules,
+        provider=make_provider(settings, realm, clock, outbound),
+        key=hmac.digest(key, b"dauso/identities", hashlib.sha256),
+    )  # fmt: skip
+    losses = Losses(db=db, clock=clock, people=people, keys=keys, facts=facts, letters=letters)
+    return Phones(
+        db=db, clock=clock, realm=realm, directory=directory, people=people, identities=identities, keys=keys,
+        losses=losses, letters=letters, facts=facts, relying_party=relying_party,
+    )  # fmt: skip

@@ -1,0 +1,95 @@
+"""Papers that portals give to be signed: looked into, made ready and shown. Hostile bytes are parsed in the sandbox only.
+
+The bytes of a paper never change: a signature is one incremental update, of which the sandbox makes the PDF side. What
+is hashed, and so approved, is computed here, over bytes that begin with the paper as it was given.
+"""
+
+import asyncio
+import datetime as dt
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from core.errors import BadInput, Broken
+from core.formats.cms import CmsProfile
+from core.limits import LIMITS
+from core.sandbox import Sandbox
+from signer.formats import pades
+from signer.formats.fields import RANGE_WIDTH, Holes
+from signer.formats.stamp import StampText
+from signer.papers import work
+from signer.papers.cache import PageCache, page_image, page_text
+from signer.papers.model import EarlierSignature, PageFacts, PaperFacts, Placement, Spot
+
+__all__ = [
+    "EarlierSignature",
+    "PageCache",
+    "PageFacts",
+    "PaperFacts",
+    "Placement",
+    "Spot",
+    "StampText",
+    "inspect",
+    "page_image",
+    "page_text",
+    "prepare",
+]
+
+_NOWHERE = Placement(kind="none")
+
+
+async def inspect(sandbox: Sandbox, document: bytes, placements: Sequence[Placement] = ()) -> PaperFacts:
+    """Facts of a paper that may be signed; ``placements`` are looked for as ``prepare`` will.
+
+    Raises ``request.paper_…``, ``request.placement_…``, ``request.anchor_missing``, ``request.no_such_field``,
+    ``request.field_signed``, ``sandbox.*``.
+    """
+    if not document:
+        raise BadInput("request.paper_unreadable")
+    if len(document) > LIMITS["paper.bytes"]:
+        raise BadInput("request.paper_too_large", most=LIMITS["paper.bytes"] // 2**20)
+    found, _ = await sandbox.run(work.inspect, document, {"placements": [p.to_json() for p in placements]})
+    return PaperFacts.from_json(found)
+
+
+async def prepare(
+    sandbox: Sandbox, document: bytes, profile: CmsProfile, *, placement: Placement | None, signed_at: dt.datetime,
+    signer_name: str, reason: str | None, timestamp_size: int, field: str, stamp: StampText | None,
+) -> pades.PreparedSignature:  # fmt: skip
+    """The paper with one more update, complete but for the signature value.
+
+    ``field`` names a new field (no full stop inside); ``placement`` of kind ``field`` uses its own. ``timestamp_size``:
+    bytes kept for the time-stamp. Raises what ``inspect`` raises of placements, ``pades.unreadable``,
+    ``request.field_…``, ``compose.glyph_missing``, ``sandbox.*``.
+    """
+    size = profile.size + timestamp_size
+    arguments = {
+        "placement": (placement or _NOWHERE).to_json(), "field": field, "size": size, "signed_at": signed_at.isoformat(),
+        "signer_name": signer_name, "reason": reason, "stamp": None if stamp is None else stamp.to_json(),
+    }  # fmt: skip
+    answer, update = await sandbox.run(work.prepare, document, arguments)
+    return await asyncio.to_thread(_finished, document, update, answer, size, profile)
+
+
+def _finished(
+    document: bytes, update: bytes, answer: dict[str, Any], size: int, profile: CmsProfile
+) -> pades.PreparedSignature:
+    holes = Holes(contents=int(answer["contents"]), size=size, byte_range=int(answer["byte_range"]))
+    _require_holes(len(document), update, holes)
+    stream = io.BytesIO()
+    stream.write(document)
+    stream.write(update)
+    prepared = pades.finish_in(stream, holes, field=str(answer["field"]), profile=profile)
+    return replace(prepared, document=stream.getvalue())
+
+
+def _require_holes(start: int, update: bytes, holes: Holes) -> None:
+    """What the sandbox says of its update is true: both holes lie in it, empty. Raises ``sandbox.failed``."""
+    contents, numbers = holes.contents - start, holes.byte_range - start
+    empty = b"<" + b"0" * (2 * holes.size) + b">"
+    room = b"[" + b" " * (RANGE_WIDTH - 2) + b"]"
+    if min(contents, numbers) < 0 or not (
+        update[contents : contents + len(empty)] == empty and update[numbers : numbers + len(room)] == room
+    ):
+        raise Broken("sandbox.failed", detail="update")

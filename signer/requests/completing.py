@@ -1,0 +1,104 @@
+"""Everybody has signed: validation data, a last look at each whole file, and only then the files are given out.
+
+1. *finish* each PDF gets what a verifier needs years later and is judged whole in the sandbox; signatures over a bare
+   digest are joined into one file. Each of our signatures is checked once more here against its own order.
+2. *release* names of the finished files, the leaf that commits to them, and the state ``completed``, in one transaction.
+
+A crash between the two leaves finished files that nobody was given; repeating makes others, and one set is released.
+"""
+
+from dataclasses import dataclass
+
+from audit.events import LeafType
+from audit.outbox import EventType
+from core.errors import Broken
+from core.jobs import Note
+from signer.ceremony import SigningOrder
+from signer.credentials import Credential
+from signer.formats import cades, pades
+from signer.requests import detached, store
+from signer.requests.making import gather_few
+from signer.requests.model import RequestDocument, RequestView
+from signer.requests.parts import Parts, record, tell
+from signer.requests.records import document_table
+
+__all__ = ["Signed", "complete", "signed_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signed:
+    """One signature over one document."""
+
+    order: SigningOrder
+    credential: Credential
+
+    @property
+    def certificate(self) -> bytes:
+        """DER."""
+        assert self.credential.certificate is not None
+        return self.credential.certificate
+
+
+async def signed_of(parts: Parts, view: RequestView) -> list[list[Signed]]:
+    """By document, in the order in which its signatures were made."""
+    steps = sorted((s for s in view.wanted if s.state == "signed"), key=lambda s: (str(s.signed_at), s.id))
+    async with parts.signing.db.read() as uow:
+        found: list[list[Signed]] = [[] for _ in view.documents]
+        for step in steps:
+            for place, order_id in enumerate(step.orders):
+                order = await parts.signing.order(uow, order_id)
+                credential = await parts.signing.credentials.get(uow, order.credential_id)
+                found[place].append(Signed(order=order, credential=credential))
+    return found
+
+
+async def complete(parts: Parts, view: RequestView, note: Note) -> None:
+    """Finish and release. Raises ``request.self_check``, ``pades.self_check``, ``cades.self_check``; ``Unavailable``."""
+    signed = await signed_of(parts, view)
+    works = [_finish(parts, document, of) for document, of in zip(view.documents, signed, strict=True)]
+    names = await gather_few(works)
+    note("request.finish")
+    async with parts.signing.db.write() as uow:
+        now = await store.locked(uow, request_id=view.id)
+        if now.state != "open" or not now.all_signed:
+            return  # another process was first
+        for document, name in zip(now.documents, names, strict=True):
+            await uow.execute(document_table.update().where(document_table.c.id == document.id).values(released=name))
+        version = await store.touch(uow, now)
+        await store.settle_request(uow, now, "completed", parts.clock.now())
+        said = {
+            "what": "completed",
+            "documents": [{"id": d.id, "sha256": name} for d, name in zip(now.documents, names, strict=True)],
+        }
+        await record(uow, parts, now, version, LeafType.REQUEST_SETTLED, said)
+        await tell(uow, parts, now, version, EventType.REQUEST_COMPLETED)
+    note("request.release")
+
+
+async def _finish(parts: Parts, document: RequestDocument, signed: list[Signed]) -> str:
+    if not signed or document.current is None:
+        raise Broken("request.self_check", detail="signature")
+    if document.kind == "digest":
+        return await _join(parts, signed)
+    data = await parts.signing.documents.get(document.current)
+    ours = [each.certificate for each in signed if each.order.provider is None]
+    foreign = [each for each in signed if each.order.provider is not None]
+    certificates, ocsps, crls = await parts.validation.evidence(list(dict.fromkeys(ours)))
+    chains = [link for each in foreign for link in (each.certificate, *each.credential.chain)]
+    finished = await parts.files.finish(
+        data, validation=([*certificates, *chains], ocsps, crls), ours=ours, foreign=[e.certificate for e in foreign]
+    )
+    for each in signed:
+        pades.check(finished, pades.PreparedSignature.from_json(each.order.prepared, b""), each.certificate)
+    return await parts.signing.documents.put(finished)
+
+
+async def _join(parts: Parts, signed: list[Signed]) -> str:
+    """One detached file with everybody's signature."""
+    pieces = []
+    for each in signed:
+        assert each.order.signed_document is not None
+        data = await parts.signing.documents.get(each.order.signed_document)
+        cades.check(data, cades.PreparedDigest.from_json(each.order.prepared), each.certificate)
+        pieces.append(data)
+    return await parts.signing.documents.put(detached.joined(pieces))

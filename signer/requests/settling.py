@@ -1,0 +1,153 @@
+"""From an approval to a signed step: the ceremony over all its orders, and what each end of it leaves behind.
+
+The step is ``approved`` when this begins and ``signed`` in the ceremony's last transaction, together with the newest
+revisions and whose turn comes next. What cannot be signed goes back to ``ready`` with the code that says why; what was
+signed in part, or breaks an invariant, ends the request as ``failed``.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from audit.outbox import EventType
+from core.db import UnitOfWork
+from core.errors import BadInput, Broken, Conflict, NotFound, Refused, ServiceError
+from core.jobs import Note
+from core.logs import logger
+from signer.activation import redeem
+from signer.ceremony import SigningOrder, sign
+from signer.records import order_table
+from signer.requests import store
+from signer.requests.completing import complete
+from signer.requests.ending import BLANK, at_work, give_up, settle
+from signer.requests.model import RequestStep, RequestView
+from signer.requests.parts import Parts, tell
+from signer.requests.records import document_table
+from signer.requests.rights import require_may
+
+__all__ = ["advance", "fail"]
+
+
+async def advance(parts: Parts, step_id: str, note: Note) -> str:
+    """Take the step, and its request, as far as they go without a person; returns the request's id.
+
+    Repeating it is harmless. Raises ``core.jobs.Again`` while a provider asks, and what may pass (``Unavailable``).
+    """
+    view = await _read(parts, step_id)
+    step = view.step(step_id)
+    if view.state == "open" and at_work(step):
+        await _sign(parts, view, step, note)
+        view = await _read(parts, step_id)
+    if view.state == "open" and view.all_signed:
+        try:
+            await complete(parts, view, note)
+        except Broken as error:
+            await fail(parts, view.id, error)
+            raise
+    return view.id
+
+
+async def _read(parts: Parts, step_id: str) -> RequestView:
+    async with parts.signing.db.read() as uow:
+        return await store.of_step(uow, step_id)
+
+
+# -------------------------------------------------------------------------------------------------------------- sign
+async def _sign(parts: Parts, view: RequestView, step: RequestStep, note: Note) -> None:
+    async def approve(orders: Sequence[SigningOrder]) -> Sequence[SigningOrder]:
+        """Given before this began, or never: nobody is asked from here."""
+        async with parts.signing.db.read() as uow:
+            status = await redeem.status(uow, parts.clock, orders[0].activation_tx)
+        if status.state == "spent":  # another process is at work on it and was first
+            raise Conflict("activation.spent")
+        if status.state != "approved":
+            raise Refused("activation.expired" if status.state == "expired" else "activation.not_approved")
+        return orders
+
+    async def guard(uow: UnitOfWork, orders: Sequence[SigningOrder]) -> None:
+        now = await store.locked(uow, request_id=view.id)
+        _require_same(now, step, {order.id for order in orders})
+        await require_may(
+            uow, parts, realm=view.realm, agency_id=view.agency_id, kind=step.kind, person_id=step.person_id
+        )
+
+    async def settled(uow: UnitOfWork, names: Mapping[str, str]) -> None:
+        await _settle(uow, parts, step, names)
+
+    try:
+        await sign(step.orders, parts.signing, approve=approve, guard=guard, settle=settled, note=note)
+    except (Refused, BadInput, NotFound, Broken) as error:
+        logger().warning("step.not_signed", id=step.id, code=error.code)
+        await _undo(parts, step, error)
+        if isinstance(error, Broken):
+            raise
+
+
+def _require_same(view: RequestView, step: RequestStep, orders: set[str]) -> RequestStep:
+    """The step is still this opening's. Raises ``request.step_moved``."""
+    now = view.step(step.id)
+    if view.state != "open" or not at_work(now) or now.orders != step.orders or not orders <= set(now.orders):
+        raise Conflict("request.step_moved", step=step.id, state=now.state)
+    return now
+
+
+async def _settle(uow: UnitOfWork, parts: Parts, step: RequestStep, names: Mapping[str, str]) -> None:
+    """Newest revisions; with the last one the step is signed and the next position may begin. Last in its transaction.
+
+    The ceremony holds the orders' rows by now. Nobody who holds the request's row waits for those: what is at work is
+    left alone by all who change a request (``ending.require_idle``).
+    """
+    view = await store.locked(uow, request_id=step.request_id)
+    now = _require_same(view, step, set(names))
+    place = {order_id: view.documents[n].id for n, order_id in enumerate(now.orders)}
+    newest = document_table.update().where(document_table.c.id == sa.bindparam("which"))
+    await uow.execute(
+        newest.values(current=sa.bindparam("name")),
+        [{"which": place[order_id], "name": name} for order_id, name in names.items()],
+    )
+    o = order_table.c
+    left = sa.select(sa.func.count()).where(o.id.in_(now.orders), o.state != "made")
+    if (await uow.execute(left)).scalar_one():
+        return
+    kept: dict[str, Any] = {name: value for name, value in BLANK.items() if name in {"lease", "leased_until"}}
+    await store.move_step(uow, now, "signed", signed_at=parts.clock.now(), problem=None, **kept)
+    unsigned = [s for s in view.wanted if s.id != now.id and s.state != "signed"]
+    turn = min((s.position for s in unsigned), default=None)
+    for each in unsigned:
+        if each.position == turn and each.state == "waiting":
+            await store.move_step(uow, each, "ready")
+    await tell(uow, parts, view, await store.touch(uow, view), EventType.REQUEST_STEP_SIGNED, now.id)
+
+
+# -------------------------------------------------------------------------------------------------- what went wrong
+async def _undo(parts: Parts, step: RequestStep, error: ServiceError) -> None:
+    """Nothing signed: another try. Signed in part, or an invariant of ours broken: the request has failed."""
+    async with parts.signing.db.write() as uow:
+        view = await store.locked(uow, request_id=step.request_id)
+        now = view.step(step.id)
+        if view.state != "open" or not at_work(now) or now.orders != step.orders:
+            return  # somebody has ended it meanwhile
+        made = [o for o in [await parts.signing.order(uow, each) for each in now.orders] if o.state == "made"]
+        if made or isinstance(error, Broken):
+            await _failed(uow, parts, view, error)
+            return
+        await give_up(uow, parts, now, "ready", problem=error.code)
+        await tell(uow, parts, view, await store.touch(uow, view), EventType.REQUEST_CHANGED, now.id)
+
+
+async def fail(parts: Parts, request_id: str, error: ServiceError) -> None:
+    """End a request whose own output is not sound: nothing is given out until a person has looked."""
+    async with parts.signing.db.write() as uow:
+        view = await store.locked(uow, request_id=request_id)
+        if view.state == "open":
+            await _failed(uow, parts, view, error)
+
+
+async def _failed(uow: UnitOfWork, parts: Parts, view: RequestView, error: ServiceError) -> None:
+    logger().error("request.failed", id=view.id, code=error.code)
+    for step in view.steps:
+        if step.state == "approved":
+            await give_up(uow, parts, step, "cancelled", problem=error.code)
+    version = await settle(uow, parts, view, "failed", {"problem": error.code}, problem=error.code)
+    await tell(uow, parts, view, version, EventType.REQUEST_CHANGED)

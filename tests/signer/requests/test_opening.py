@@ -1,0 +1,231 @@
+"""One person at a time has a paper open; what was opened is exactly what may be approved."""
+
+import asyncio
+import dataclasses
+import datetime as dt
+
+import pytest
+
+from core.errors import Broken, Conflict, Refused, ServiceError
+from core.limits import LIMITS
+from core.values import Digest
+from signer import papers
+from signer.activation import redeem
+from signer.requests.records import document_table, step_table
+
+LEASE = LIMITS["request.lease_seconds"]
+
+
+async def state_of(office, tx):
+    async with office.db.read() as uow:
+        return (await redeem.status(uow, office.clock, tx)).state
+
+
+async def orders_of(office, tx):
+    async with office.db.read() as uow:
+        return [o.state for o in await office.desk.signing.orders_of(uow, tx)]
+
+
+async def test_opened_again_by_the_same_person_it_is_the_same_question(office, second):
+    made = await office.make("an")
+    first = await office.open(made.steps[0])
+    again = await office.open(made.steps[0])
+    elsewhere = await second.open(made.steps[0])
+    assert {first.tx, again.tx, elsewhere.tx} == {first.tx}
+    assert (again.challenge, again.code, again.expires) == (first.challenge, first.code, first.expires)
+
+
+async def test_opened_many_times_at_once_one_question_stands(office, second):
+    made = await office.make("an")
+    opened = await asyncio.gather(*(each.open(made.steps[0]) for each in (office, second) * 3))
+    assert len({each.tx for each in opened}) == 1
+    await office.approve(opened[0])
+    await office.desk.drain()
+    assert (await office.view(made.id)).state == "completed"
+
+
+async def test_others_are_told_until_when_and_may_open_after_the_lease(office):
+    made = await office.make("an", "binh")
+    one, two = made.steps
+    opened = await office.open(one)
+    with pytest.raises(Conflict) as caught:
+        await office.open(two)
+    assert caught.value.code == "request.leased"
+    assert caught.value.evidence["until"].startswith("25/11/2026 10:07:00")
+    office.clock.move(seconds=LEASE)
+    other = await office.open(two)
+    assert (await state_of(office, opened.tx), await orders_of(office, opened.tx)) == ("refused", ["dropped"])
+    assert [s.state for s in (await office.view(made.id)).steps] == ["ready", "open"]
+    with pytest.raises(Conflict, match=r"request\.lease_ended"):
+        await office.approve(opened)
+    await office.approve(other)
+    await office.desk.drain()
+    done = await office.sign(one)
+    assert done.state == "completed"
+
+
+async def test_after_its_lease_a_step_is_prepared_anew_and_the_old_question_is_dead(office):
+    made = await office.make("an")
+    old = await office.open(made.steps[0])
+    office.clock.move(seconds=LEASE)
+    with pytest.raises(Conflict, match=r"request\.lease_ended"):
+        await office.approve(old)
+    new = await office.open(made.steps[0])
+    assert new.tx != old.tx
+    assert await state_of(office, old.tx) == "refused"
+    with pytest.raises(Conflict, match=r"request\.lease_ended"):
+        await office.approve(old)
+    await office.approve(new)
+    await office.desk.drain()
+    assert (await office.view(made.id)).state == "completed"
+
+
+async def test_only_the_persons_own_turn_can_be_opened(office):
+    made = await office.make(("an", "citizen", 0), ("binh", "citizen", 1))
+    with pytest.raises(Refused, match=r"request\.other_person"):
+        await office.desk.open(made.steps[0].id, office.ids["binh"])
+    with pytest.raises(Refused, match=r"request\.not_your_turn"):
+        await office.open(made.steps[1])
+    await office.sign(made.steps[0])
+    with pytest.raises(Conflict, match=r"request\.already_approved"):
+        await office.open(made.steps[0])
+    with pytest.raises(ServiceError, match=r"request\.no_such_step"):
+        await office.desk.open("nothing", office.ids["an"])
+
+
+async def test_who_has_no_key_is_told_so_and_the_step_stays_ready(office):
+    made = await office.make("nobody")
+    with pytest.raises(Refused, match=r"request\.not_enrolled"):
+        await office.open(made.steps[0])
+    assert (await office.view(made.id)).steps == made.steps
+
+
+async def test_after_the_deadline_nothing_opens(office):
+    made = await office.make("an")
+    office.clock.move(days=2)
+    with pytest.raises(Refused, match=r"request\.expired"):
+        await office.open(made.steps[0])
+
+
+async def test_a_certificate_that_has_run_out_opens_nothing(office):
+    made = await office.make("an", deadline=office.clock.now() + dt.timedelta(days=90))
+    office.clock.move(days=89)
+    assert await office.open(made.steps[0])
+    async with office.db.write() as uow:
+        await uow.execute(step_table.update().where(step_table.c.id == made.steps[0].id).values(leased_until=None, state="ready"))
+        from signer.requests.records import request_table
+
+        await uow.execute(request_table.update().where(request_table.c.id == made.id).values(deadline=office.clock.now() + dt.timedelta(days=9999)))
+    office.clock.move(days=800)
+    with pytest.raises(Refused, match=r"credential\.expired"):
+        await office.open(made.steps[0])
+
+
+async def test_a_preparation_that_fails_gives_its_lease_back(office):
+    made = await office.make("an", "binh")
+
+    class Broken_(type(office)):
+        pass
+
+    class Papers:
+        inspect = staticmethod(papers.inspect)
+
+        async def prepare(self, *_args, **_kwargs):
+            raise Refused("sandbox.limit")
+
+    with pytest.raises(Refused, match=r"sandbox\.limit"):
+        await dataclasses.replace(office.desk, papers=Papers()).open(made.steps[0].id, office.ids["an"])
+    assert await office.open(made.steps[1])
+
+
+class Lying:
+    """A sandbox that a hostile paper has taken over."""
+
+    inspect = staticmethod(papers.inspect)
+
+    def __init__(self, change):
+        self._change = change
+
+    async def prepare(self, *args, **kwargs):
+        return self._change(await papers.prepare(*args, **kwargs))
+
+
+def _other_attributes(prepared):
+    attributes = prepared.signed_attributes[:-1] + bytes([prepared.signed_attributes[-1] ^ 1])
+    return dataclasses.replace(prepared, signed_attributes=attributes, to_sign=Digest.of(attributes))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda p: dataclasses.replace(p, document=p.document.replace(b"%PDF-", b"%PDf-", 1)),
+        lambda p: dataclasses.replace(p, document=p.document + b" "),
+        lambda p: dataclasses.replace(p, byte_range=(0, p.byte_range[1], p.byte_range[2] + 2, p.byte_range[3] - 2)),
+        lambda p: dataclasses.replace(p, byte_range=(0, 9, *p.byte_range[2:])),
+        lambda p: dataclasses.replace(p, to_sign=Digest.of(b"something else")),
+        lambda p: dataclasses.replace(p, message_digest=bytes(32)),
+        _other_attributes,
+    ],
+)
+async def test_a_sandbox_that_gives_back_something_else_makes_nobody_sign_it(office, change):
+    made = await office.make("an")
+    with pytest.raises(Broken, match=r"request\.not_as_prepared"):
+        await dataclasses.replace(office.desk, papers=Lying(change)).open(made.steps[0].id, office.ids["an"])
+    assert (await office.view(made.id)).steps[0].state == "ready"
+
+
+async def test_the_digest_that_is_signed_is_the_one_that_was_approved_though_the_paper_was_swapped(office):
+    """Between reading and signing somebody with the store's rights puts other bytes in the place of the prepared ones."""
+    made = await office.make("an")
+    opened = await office.open(made.steps[0])
+    async with office.db.read() as uow:
+        (order,) = await office.desk.signing.orders_of(uow, opened.tx)
+    documents = office.desk.signing.documents
+    documents._recent[order.document] = (await documents.get(order.document)).replace(b"%PDF-1", b"%PDF-2", 1)
+    await office.approve(opened)
+    await office.desk.drain()
+    failed = await office.view(made.id)
+    assert (failed.state, failed.problem) == ("failed", "signing.prepared_bytes_changed")
+    assert failed.documents[0].released is None
+
+
+async def test_the_digest_that_is_signed_is_the_one_that_was_approved_though_the_order_was_swapped(office):
+    """Somebody with the database's rights prepares another paper, and writes it into the order."""
+    made, other = await office.make("an"), await office.make("binh")
+    opened, evil = await office.open(made.steps[0]), await office.open(other.steps[0])
+    from signer.records import order_table
+
+    async with office.db.write() as uow:
+        (mine,) = await office.desk.signing.orders_of(uow, opened.tx)
+        (theirs,) = await office.desk.signing.orders_of(uow, evil.tx)
+        await uow.execute(
+            order_table.update().where(order_table.c.id == mine.id)
+            .values(prepared=theirs.prepared, document=theirs.document)
+        )  # fmt: skip
+    await office.approve(opened)
+    await office.desk.drain()
+    after = await office.view(made.id)
+    assert (after.state, after.steps[0].state, after.steps[0].problem) == ("open", "ready", "activation.mismatch")
+
+
+async def test_a_revision_that_moved_while_it_was_prepared_is_prepared_again(office):
+    made = await office.make("an")
+    newer = await office.put(await office.desk.signing.documents.get(office.paper_name) + b"% newer\n")
+    moved = []
+
+    class Slow:
+        inspect = staticmethod(papers.inspect)
+
+        async def prepare(self, *args, **kwargs):
+            if not moved:
+                moved.append(1)
+                async with office.db.write() as uow:
+                    t = document_table.c
+                    await uow.execute(document_table.update().where(t.request_id == made.id).values(current=newer))
+                return await papers.prepare(*args, **kwargs)
+            moved.append(args[1])
+            raise Refused("sandbox.limit")
+
+    with pytest.raises(Refused, match=r"sandbox\.limit"):
+        await dataclasses.replace(office.desk, papers=Slow()).open(made.steps[0].id, office.ids["an"])
+    assert moved[1].endswith(b"% newer\n")
