@@ -70,6 +70,7 @@ _PRELOAD = (
     "verification.engine.codes:warm",
     "verification.worker:warm",
     "signer.papers.work:warm",
+    "signer.requests.work:warm",
     "signer.decisions.preview:warm",
 )
 

@@ -184,6 +184,7 @@ async def serve_signer(settings: Settings) -> None:
             await asyncio.gather(*at_work, return_exceptions=True)
             await service.reception.drain()
             await service.parts().requests.drain()
+            await service.parts().providers.drain()
             settings.socket.unlink(missing_ok=True)
 
 

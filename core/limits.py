@@ -112,6 +112,7 @@ LIMITS: Final[dict[str, int]] = {
     "request.remind_seconds": 3_600,  # between two reminders of one signer
     "request.link_days": 7,  # after the deadline: a signer's link still says what became of it, and gives the file
     "request.sweep_seconds": 5,  # how often the signer looks for deadlines, ended leases and work left behind
+    "request.papers_together": 12,  # small papers of one request in one child for the last look
     "request.papers_at_once": 2,  # PDFs of one request in the sandbox at a time
     "enter.seconds": 300,  # to answer the question at the signing page's entry
     "pass.seconds": 1_800,  # reading and refusing after that answer; approving asks the passkey again

@@ -1,5 +1,6 @@
 """``dauso evidence``: check the evidence of a signature request again, from its file alone."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from api.cli.show import fail, out, print_json, read_file
 from core.errors import BadInput, ServiceError
 from core.formats.note import NoteKey
 from core.messages import sentence
+from core.values import Realm
 from signer.requests.evidence import Expected, verify_evidence_file
 from verification.report import Finding
 
@@ -41,19 +43,19 @@ def verify(
     """
     try:
         expected = Expected(origin=origin, log_key=_log_key(log_key), root=_root(anchor))
-        found = verify_evidence_file(
-            read_file(file), None if signed is None else read_file(signed), expected=expected
-        )  # fmt: skip
+        data = read_file(file)
+        found = verify_evidence_file(data, None if signed is None else read_file(signed), expected=expected)
     except ServiceError as error:
         fail(error, as_json, 2)
     verdict = _verdict(found, expected)
+    realm = Realm(json.loads(data)["realm"]) if verdict in {"holds", "not_compared"} else None
     if as_json:
         print_json(
-            {"file": str(file), "verdict": verdict, "sentence": _said(verdict, "vi"), "sentence_en": _said(verdict, "en"),
+            {"file": str(file), "verdict": verdict, "realm": realm, "sentence": _said(verdict, "vi"), "sentence_en": _said(verdict, "en"),
              "findings": [{"code": f.code, "severity": f.severity, "text": f.text(), "text_en": f.text("en")} for f in found]}
         )  # fmt: skip
     else:
-        _say(file, verdict, found)
+        _say(file, verdict, realm, found)
     raise typer.Exit(_EXIT[verdict])
 
 
@@ -88,9 +90,11 @@ def _said(verdict: str, language: str) -> str:
     return sentence(f"evidence.verdict_{verdict}", language)
 
 
-def _say(file: Path, verdict: str, found: list[Finding]) -> None:
+def _say(file: Path, verdict: str, realm: Realm | None, found: list[Finding]) -> None:
     colour = _COLOUR.get(verdict, "yellow")
     out.print(f"[bold]{file.name}[/bold]")
+    if realm is Realm.TRAINING:
+        out.print(f"  [yellow]{sentence('evidence.training', 'vi')} / {sentence('evidence.training', 'en')}[/yellow]")
     out.print(f"  [{colour}]{_said(verdict, 'vi')}[/{colour}]")
     out.print(f"  {_said(verdict, 'en')}")
     for each in found:

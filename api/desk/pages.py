@@ -165,7 +165,8 @@ def _refused(request: Request, error: ServiceError) -> Response:
         return page(
             request, "locked.html", who=None, title="desk.locked_title", path=asked, reading=reading, status=403
         )
-    return page(request, "error.html", who=None, title="desk.refused_title", problem=error, status=status_of(error))
+    who: DeskPerson | None = getattr(request.state, "who", None)
+    return page(request, "error.html", who=who, title="desk.refused_title", problem=error, status=status_of(error))
 
 
 def _came_from_elsewhere(request: Request) -> bool:

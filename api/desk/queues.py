@@ -112,7 +112,10 @@ async def queue(uow: UnitOfWork, who: DeskPerson, state: str, now: dt.datetime) 
     mine = c.certifier_id if state == "awaiting_certifier" else c.clerk_id
     query = _lines().where(c.agency_id == who.agency.id, c.state == state, mine == who.person_id)
     wording = Wording.of(who.agency.wording)
-    return [_line(row, wording, now) for row in await uow.execute(query.order_by(c.id).limit(LIMITS["web.page"] + 1))]
+    return [
+        _line(row, wording, now)
+        for row in await uow.execute(query.order_by(c.created_at, entry_table.c.number).limit(LIMITS["web.page"] + 1))
+    ]
 
 
 async def line_of(uow: UnitOfWork, who: DeskPerson, copy_id: str, now: dt.datetime) -> Line:

@@ -255,6 +255,7 @@ async def desk_person(request: Request, role: Role | None, *, locked_too: bool =
         if row is None:
             raise Refused("desk.signed_out")
         who = await sessions.person(uow, row, service.directory)
+    request.state.who = who  # for the frame of a page that says why not
     if who.locked and not locked_too:
         raise Refused("desk.locked")
     if role is not None and role not in who.roles:

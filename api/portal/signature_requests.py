@@ -64,9 +64,8 @@ async def create_signature_request(
     async with parts.service.db.read() as uow:
         agency = await agency_of(parts, uow, caller, wanted.agency)
         agency.require_active(parts.service.clock.now())
-        known = await parts.clients.living(uow, caller.client_id)
-        _require_allowed(parts, caller, known, wanted)
         await require_files(uow, caller, [each.file for each in wanted.documents if isinstance(each, PdfIn)])
+        _require_allowed(parts, caller, await parts.clients.living(uow, caller.client_id), wanted)
     body = wanted.model_dump(mode="json", exclude={"agency"})
     answer = await parts.signer.ask(
         "request.create", json.dumps(body, ensure_ascii=False).encode(), client=caller.client_id, agency=agency.id,

@@ -91,6 +91,8 @@ class _Asked:
 
     async def _new(self, client: Client, request_id: str, agency_id: str, wanted: Mapping[str, Any]) -> NewRequest:
         people = [await self._person(client, agency_id, each["person"]) for each in wanted["signers"]]
+        for each, person in zip(wanted["signers"], people, strict=True):
+            await self._introduce(person, each["provider"], each["person"])
         return NewRequest(
             id=request_id, client_id=client.id, client_name=client.name, agency_id=agency_id, title=wanted["title"],
             reason=wanted["reason"], return_url=wanted["return_url"], deadline=dt.datetime.fromisoformat(wanted["deadline"]),
@@ -116,6 +118,11 @@ class _Asked:
                 raise NotFound("directory.no_such_person", person=person.id)
             return person.id
 
+    async def _introduce(self, person_id: str, provider: str | None, given: Mapping[str, str]) -> None:
+        """The provider learns who it is about, once; the number is kept by nobody but it. Raises ``provider.*``."""
+        if provider is not None and "national_id" in given:
+            await self._service.parts().providers.introduce(person_id, provider, given["national_id"])
+
     async def evidence(self, words: Mapping[str, Any], _: bytes) -> bytes:
         """Put together where approvals and signatures are kept."""
         request = await self._own(words, Scope.SIGNATURES_READ)
@@ -138,7 +145,9 @@ class _Asked:
         request, step = await self._step(words)
         async with self._service.db.read() as uow:
             client = await self._client(uow, request.client_id)
-        person = await self._person(client, request.agency_id, json.loads(body))
+        given = json.loads(body)
+        person = await self._person(client, request.agency_id, given)
+        await self._introduce(person, step.provider, given)
         desk = self._service.parts().requests
         made = str(await desk.replace(step.id, person))
         return json.dumps({"step": made, "link": await desk.link(made)}).encode()

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from api.bootstrap import Service
-from api.sign import approve, pages
+from api.sign import approve, enrol, pages
 from api.sign.matters import MATTERS, Matters
 from api.sign.webauthn import request_options
 from api.signing import relying_party
@@ -41,6 +41,7 @@ def make_sign_app(service: Service, matters: Matters = MATTERS) -> ASGIApp:
     app.state.room = asyncio.Semaphore(LIMITS["web.waiting"])
     app.include_router(pages.router)
     app.include_router(approve.router)
+    enrol.mount(app, service)
 
     @app.get("/approvals/{copy_id}", dependencies=[ANYONE])
     async def question(copy_id: str) -> JSONResponse:

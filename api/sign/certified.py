@@ -68,17 +68,17 @@ class CopiesMatter:
 
     async def pages(self, person_id: str, document: str) -> int:
         """Counted in the sandbox: attestation and marks may have added one."""
-        data = await self._service.documents.get(await self._name(document))
+        data = await self._service.documents.get(await self._name(person_id, document))
         answer, _ = await self._service.sandbox.run(counting.pages, data, {})
         return int(answer["pages"])
 
     async def page(self, person_id: str, document: str, page: int, width: int) -> bytes:
         """Of exactly the bytes that are signed."""
-        return await self._pages.image(await self._name(document), page, width)
+        return await self._pages.image(await self._name(person_id, document), page, width)
 
     async def text(self, person_id: str, document: str, page: int) -> str:
         """The page as words."""
-        return await self._pages.text(await self._name(document), page)
+        return await self._pages.text(await self._name(person_id, document), page)
 
     async def approve(self, person_id: str, tx: str, assertion: Assertion) -> None:
         """Verified here and kept; every copy then goes on by itself. Raises ``activation.*``, ``copy.*``."""
@@ -88,8 +88,7 @@ class CopiesMatter:
             raise Conflict("activation.not_open")
         async with service.db.write() as uow:
             await redeem.approve(uow, service.clock, service.copies.signing.relying_party, tx, assertion)
-        for copy in self._ids:
-            service.reception.go_on(copy)
+        service.reception.go_on(*self._ids)
 
     async def start(self, person_id: str) -> None:
         """No provider signs copies. Raises ``request.no_provider``."""
@@ -103,7 +102,7 @@ class CopiesMatter:
             if copy.state == "awaiting_seal" and copy.certifier_order is not None:
                 renewed = await self._service.copies.send_back(copy_id, reason, by=person_id)
                 self._service.reception.go_on(renewed)
-            elif copy.state in _AWAITS.values() and person_id in {copy.certifier_id, copy.clerk_id}:
+            elif copy.state == _AWAITS[_part(copy, person_id)]:
                 await self._service.copies.void(copy_id, reason)
             elif copy.state != "voided":
                 raise Conflict("copy.awaits_nobody", copy=copy_id, state=copy.state)
@@ -129,7 +128,7 @@ class CopiesMatter:
 
     async def file(self, person_id: str, document: str) -> File:
         """The released copy. Raises ``sign.no_file``."""
-        copy = await self._copy(document)
+        copy = await self._copy(person_id, document)
         if copy.released is None:
             raise Conflict("sign.no_file")
         data = await self._service.documents.get(copy.released)
@@ -140,15 +139,18 @@ class CopiesMatter:
     def _pages(self) -> PageCache:
         return self._service.parts().pages
 
-    async def _copy(self, document: str) -> CertifiedCopy:
+    async def _copy(self, person_id: str, document: str) -> CertifiedCopy:
         if document not in self._ids:
             raise NotFound("web.no_such_thing")
         async with self._service.db.read() as uow:
-            return await store.get(uow, document)
+            copy = await store.get(uow, document)
+        if person_id not in {copy.certifier_id, copy.clerk_id}:
+            raise NotFound("web.no_such_thing")
+        return copy
 
-    async def _name(self, document: str) -> str:
+    async def _name(self, person_id: str, document: str) -> str:
         """Of the stored bytes: what is prepared for this signature, later what came of it."""
-        copy = await self._copy(document)
+        copy = await self._copy(person_id, document)
         if copy.released is not None:
             return copy.released
         order_id = copy.seal_order or copy.certifier_order

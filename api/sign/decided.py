@@ -84,7 +84,8 @@ class DecisionMatter:
         """At once: nothing here happens by itself."""
         standing = await self._desk.status(self._decision)
         decision = await self._desk.decision(self._decision)
-        state = {"open": "counted" if person_id in standing.voted else "open"}.get(standing.state, standing.state)
+        mine = "counted" if person_id in standing.voted else "open"
+        state = {"open": mine, "refused": "declined", "expired": "lapsed"}.get(standing.state, standing.state)
         return Standing(
             state=state, why=decision.reason or "", return_url=f"{self._service.settings.url}/desk/admin"
         )  # fmt: skip

@@ -22,6 +22,7 @@ _CONSEQUENCES: Final = {
     "official": ("sign.then.office", "sign.then.kept", "sign.then.told"),
     "seal": ("sign.then.seal", "sign.then.kept", "sign.then.told"),
 }
+_ENDED: Final = frozenset({"refused", "cancelled", "expired", "failed"})
 _MEDIA: Final = {"pdf": ("application/pdf", "pdf"), "digest": ("application/pkcs7-signature", "p7s")}
 
 
@@ -113,46 +114,50 @@ class StepMatter:
         async with self._service.db.read() as uow:
             view = await store.of_step(uow, self._step)
         step = _own(view, self._step, person_id)
-        done = step.state == "signed"
+        problem = step.problem or view.problem
+        if step.state == "signed" and view.state in _ENDED:
+            problem = "sign.ended_without"
+        elif step.state == "signed" and view.state == "open":
+            problem = "sign.pending"
         return Standing(
-            state=self._state(view, step), why=step.why or view.why or "", problem=step.problem or view.problem,
-            return_url=view.return_url,
-            files=tuple((each.id, each.title) for each in view.documents if done and (each.released or each.current)),
+            state=self._state(view, step), why=step.why or view.why or "", problem=problem, return_url=view.return_url,
+            files=tuple((each.id, each.title) for each in view.documents if _file_of(view, step, each) is not None),
         )  # fmt: skip
 
     def _state(self, view: RequestView, step: RequestStep) -> str:
-        if view.state in {"refused", "cancelled", "expired", "failed"} and step.state not in {"signed", "replaced"}:
+        if view.state in _ENDED and step.state not in {"signed", "replaced"}:
             return view.state
+        if step.state == "signed" and view.state == "open" and view.all_signed:
+            return "approved"  # the last signature is made; the files are finished and looked at once more
         if step.state in {"ready", "open"} and view.exclusive:
             now = self._service.clock.now()
-            others = (each for each in view.wanted if each.id != step.id)
-            if any(each.leased(now) for each in others):
+            if any(each.leased(now) for each in view.wanted if each.id != step.id):
                 return "busy"
         return step.state
 
     async def file(self, person_id: str, document: str) -> File:
-        """The finished file, or what is signed so far. Raises ``sign.no_file``."""
-        found, step = await self._document(person_id, document)
-        name = found.released or found.current
-        if step.state != "signed" or name is None:
+        """The finished file, once all have signed. Raises ``sign.no_file``."""
+        found, step, view = await self._document(person_id, document)
+        name = _file_of(view, step, found)
+        if name is None:
             raise Conflict("sign.no_file")
         media_type, ending = _MEDIA[found.kind]
         data = await self._service.documents.get(name)
         return File(data=data, media_type=media_type, name=f"{found.position + 1}-{found.id}.{ending}")
 
     # ------------------------------------------------------------------------------------------------ what is read
-    async def _document(self, person_id: str, document: str) -> tuple[RequestDocument, RequestStep]:
+    async def _document(self, person_id: str, document: str) -> tuple[RequestDocument, RequestStep, RequestView]:
         async with self._service.db.read() as uow:
             view = await store.of_step(uow, self._step)
         step = _own(view, self._step, person_id)
         for each in view.documents:
             if each.id == document:
-                return each, step
+                return each, step, view
         raise NotFound("web.no_such_thing")
 
     async def _bytes_name(self, person_id: str, document: str) -> str:
         """Of the stored bytes to look at: those prepared for this very signature, else the newest revision."""
-        found, step = await self._document(person_id, document)
+        found, step, _ = await self._document(person_id, document)
         if found.kind != "pdf":
             raise NotFound("web.no_such_thing")
         if step.state in {"open", "approved"} and step.orders:
@@ -178,6 +183,11 @@ def _own(view: RequestView, step_id: str, person_id: str) -> RequestStep:
     if step.person_id != person_id:
         raise NotFound("web.no_such_thing")
     return step
+
+
+def _file_of(view: RequestView, step: RequestStep, document: RequestDocument) -> str | None:
+    """Name of the bytes that may be given out: nothing of a request that others have not signed or that was ended."""
+    return document.released if step.state == "signed" and view.state == "completed" else None
 
 
 def _paper(document: RequestDocument) -> Paper:

@@ -13,7 +13,7 @@ from core.messages import sentence
 __all__ = ["FINAL", "Described", "File", "Paper", "Seal", "Shown", "Signer", "Standing", "moment_text"]
 
 _GOOD: Final = frozenset({"signed", "applied", "counted"})
-FINAL: Final = _GOOD | {"refused", "cancelled", "expired", "replaced", "failed"}
+FINAL: Final = _GOOD | {"refused", "cancelled", "expired", "replaced", "failed", "declined", "lapsed"}
 """States in which nothing more is asked of this person."""
 
 
@@ -130,7 +130,7 @@ class Standing:
 
     ``waiting`` (others are first) · ``ready`` · ``open`` · ``busy`` (somebody else has it before them) · ``approved``
     (being signed) · ``signed`` · ``counted`` (a vote, others still to come) · ``applied`` (a decision in force) ·
-    ``refused`` · ``cancelled`` · ``expired`` · ``replaced`` · ``failed``.
+    ``refused`` · ``cancelled`` · ``expired`` · ``replaced`` · ``failed`` · ``declined`` and ``lapsed`` (a decision).
     """
 
     state: str

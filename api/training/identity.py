@@ -118,7 +118,9 @@ class TrainingIdentity:
         form = await request.form()
         given = {name: str(value) for name, value in form.items()}
         secret = given.get("client_secret", "")
-        if given.get("client_id") != self.client_id or not hmac.compare_digest(secret, self.client_secret):
+        if given.get("client_id") != self.client_id or not hmac.compare_digest(
+            secret.encode(), self.client_secret.encode()
+        ):
             return JSONResponse({"error": "invalid_client"}, 401)
         pending = self._taken(f"code {given.get('code', '')}")
         if (

@@ -7,7 +7,7 @@ from starlette.types import ASGIApp
 
 from api.desk.routes import router as desk_router
 from api.portal import batches, copies, register, signature_requests, statistics, uploads, verifications, webhooks
-from api.web import citizen, docs, health, mcp, oauth, pki
+from api.web import citizen, docs, health, mcp, oauth, pki, providers
 from api.web.gate import Gate
 from api.web.parts import WebParts
 from api.web.problems import on_broken, on_error, on_http, on_invalid
@@ -42,6 +42,7 @@ def routes(parts: WebParts) -> FastAPI:
     app.include_router(health.router)
     app.include_router(oauth.router)
     app.include_router(pki.router)
+    app.include_router(providers.router)
     for each in (copies, batches, uploads, register, signature_requests, statistics, verifications, webhooks):
         app.include_router(each.router, prefix="/api/v1")
     return app

@@ -450,7 +450,7 @@ def upgrade() -> None:
         sa.Column("credential_id", sa.String(length=26), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
-        sa.CheckConstraint("kind in ('first', 'second', 'again')", name=op.f("ck_enrolment_run_kind")),
+        sa.CheckConstraint("kind in ('first', 'second', 'again', 'renewal')", name=op.f("ck_enrolment_run_kind")),
         sa.CheckConstraint("method in ('oidc', 'portal', 'passkey')", name=op.f("ck_enrolment_run_method")),
         sa.CheckConstraint(
             "state in ('asserted', 'identified', 'consented', 'registered', 'waiting', 'done', 'objected', 'ended')",

@@ -16,7 +16,7 @@ from signer.copies.pictures import picture_table, read_png
 from signer.copies.wording import Wording
 from signer.decisions.room import Kind, Payload, Room, Text, Words, both
 
-__all__ = ["CHANGEABLE", "PLACES", "ChangeSeal", "ChangeWording", "picture_of", "tenths"]
+__all__ = ["CHANGEABLE", "LAYOUTS", "PLACES", "ChangeSeal", "ChangeWording", "checked", "picture_of", "tenths"]
 
 PLACES: Final[dict[str, dict[str, Any]]] = {
     "number": {"number": 1523},
@@ -35,7 +35,7 @@ PLACES: Final[dict[str, dict[str, Any]]] = {
 }
 """What stands in a pattern's places, by a sample. Every place but a book's kind must be used: the law wants what it says."""
 _OPTIONAL: Final = frozenset({("book", "kind"), ("system_line", "system")})
-_LAYOUTS: Final = ("band", "page")
+LAYOUTS: Final = ("band", "page")
 _DEFAULTS: Final = {field.name: field.default for field in fields(Wording)}
 CHANGEABLE: Final = tuple(name for name in _DEFAULTS if name not in {"book_kind", "seal_diameter_mm"})
 """``book_kind`` begins another series of numbers and comes with an agency; the seal's size comes with its picture."""
@@ -80,10 +80,18 @@ def require_pattern(name: str, text: str) -> None:
 def _require_value(name: str, value: str | bool) -> None:
     if name not in CHANGEABLE or type(value) is not type(_DEFAULTS[name]):
         raise BadInput("decision.malformed")
-    if name == "layout" and value not in _LAYOUTS:
+    if name == "layout" and value not in LAYOUTS:
         raise BadInput("decision.malformed")
     if name in PLACES:
         require_pattern(name, str(value))
+
+
+def checked(values: dict[str, Any]) -> dict[str, Any]:
+    """Lines by name, as they would be printed. Raises ``decision.malformed``, ``decision.pattern``."""
+    wanted: _Wording = ChangeWording().read({"after": values})
+    for name, value in wanted.after.items():
+        _require_value(name, value)
+    return dict(wanted.after)
 
 
 def _now(agency: Agency, names: list[str]) -> dict[str, Any]:
@@ -102,8 +110,7 @@ class ChangeWording(Kind):
         wanted: _Wording = self.read(payload)
         if wanted.before:  # what stands now is read here, never told
             raise BadInput("decision.malformed")
-        for name, value in wanted.after.items():
-            _require_value(name, value)
+        checked(wanted.after)
         before = _now(agency, sorted(wanted.after))
         changed = {name: value for name, value in wanted.after.items() if before[name] != value}
         if not changed:
@@ -123,8 +130,7 @@ class ChangeWording(Kind):
     async def apply(self, uow: UnitOfWork, room: Room, agency: Agency, payload: dict[str, Any]) -> dict[str, Any]:
         """Raises ``decision.overtaken`` where a line is no longer what it was."""
         wanted: _Wording = self.read(payload)
-        for name, value in wanted.after.items():
-            _require_value(name, value)
+        checked(wanted.after)
         if _now(agency, sorted(wanted.after)) != dict(wanted.before):
             raise Conflict("decision.overtaken")
         wording = {**agency.wording, **wanted.after}

@@ -31,7 +31,7 @@ from signer.enrolment.messenger import Messenger
 from signer.enrolment.oidc import Claims, Provider
 from signer.enrolment.people import People, same_name
 from signer.enrolment.records import code_table, flow_table, run_table
-from signer.enrolment.runs import Run, end_running, lock_person, move, new_pass, open_run, sha256_of
+from signer.enrolment.runs import Run, lock_person, move, new_pass, open_run, sha256_of
 from signer.links import Link, find_link, link_table, make_link
 
 __all__ = ["Asked", "Identities", "Returned", "Rules", "kind_for"]
@@ -181,8 +181,12 @@ class Identities:
         if row is None or row.ended_at is not None or self.clock.now() >= row.expires_at:
             raise NotFound("link.expired")
 
-    async def _open(self, uow: UnitOfWork, person_id: str, standing: str, *, method: str, **more: Any) -> str:
-        kind = kind_for(standing, {key.state for key in await self.people.settled_passkeys(uow, person_id)})
+    async def _open(
+        self, uow: UnitOfWork, person_id: str, standing: str, *, method: str, kind: str = "", **more: Any
+    ) -> str:
+        if not kind and not await self.people.has_phone(uow, person_id):
+            kind = "first"
+        kind = kind or kind_for(standing, {key.state for key in await self.people.settled_passkeys(uow, person_id)})
         await self.facts.note(
             uow, LeafType.IDENTITY_VERIFIED, person_id, method=method, kind=kind, level=more.get("level"),
             subject=_text(more.get("subject")), issuer=self.provider.issuer if method == "oidc" and self.provider else None,
@@ -298,10 +302,9 @@ class Identities:
         """A pass for whoever just showed an active passkey of the person (verified by the caller)."""
         await lock_person(uow, person_id)
         standing = await self.people.enrolled(uow, person_id)
-        if standing.state != "active":
-            raise Conflict("enrol.moved")
-        await end_running(uow, person_id)
-        return await self._open(uow, person_id, "active", method="passkey", link=link)
+        return await self._open(
+            uow, person_id, "active", method="passkey", link=link, kind="renewal" if standing.renewable else "second"
+        )
 
     # ----------------------------------------------------------------------------------------------------- inside
     def _provider(self) -> Provider:

@@ -122,7 +122,14 @@ class Provider:
     outbound: Outbound
     private: frozenset[str]
     clock: Clock
+    own_outbound: bool = False
+    """Whether ``close`` closes the connections too."""
     _known: _Known | None = None
+
+    async def close(self) -> None:
+        """No more log-ins."""
+        if self.own_outbound:
+            await self.outbound.close()
 
     async def login_url(self, *, state: str, nonce: str, verifier: str) -> str:
         """Where the browser goes. Raises ``identity.provider``, ``outbound.*``."""

@@ -45,6 +45,8 @@ class Standing:
     """The signing credential of an active person; None for one who only approves the agency's seal."""
     usable_from: dt.datetime | None = None
     """When what waits becomes usable."""
+    renewable: bool = False
+    """The phone is there, the certificate has ended: the passkey itself lets a new one be made."""
 
 
 def same_name(one: str, other: str) -> bool:
@@ -179,7 +181,9 @@ class People:
         waits = await self._waits_until(uow, person_id)
         if waits is not None:
             return Standing(state="waiting", usable_from=waits)
-        return Standing(state="suspended" if "suspended" in states else "none")
+        return Standing(
+            state="suspended" if "suspended" in states else "none", renewable="active" in states and waits is None
+        )
 
     async def settled_passkeys(self, uow: UnitOfWork, person_id: str) -> list[Passkey]:
         """Those that were usable once, in whatever state: not what a run left that never came to its end."""
@@ -187,6 +191,10 @@ class People:
         query = sa.select(t.passkey_id).where(t.person_id == person_id, t.state != "done", t.passkey_id.is_not(None))
         unsettled = set((await uow.execute(query)).scalars())
         return [passkey for passkey in await passkeys_of(uow, person_id) if passkey.id not in unsettled]
+
+    async def has_phone(self, uow: UnitOfWork, person_id: str) -> bool:
+        """Whether any of those is a real one: a simulated passkey of realm training is no phone to be careful of."""
+        return any(passkey.kind != "software" for passkey in await self.settled_passkeys(uow, person_id))
 
     async def _waits_until(self, uow: UnitOfWork, person_id: str) -> dt.datetime | None:
         t = run_table.c

@@ -38,7 +38,7 @@ from signer.enrolment.keys import Certified, PersonKeys
 from signer.enrolment.letters import Letters
 from signer.enrolment.losses import Losses
 from signer.enrolment.model import Arrival, Lost, Stage, consent_text
-from signer.enrolment.people import People
+from signer.enrolment.people import People, Standing
 from signer.enrolment.records import (
     consent_table,
     objection_table,
@@ -117,8 +117,11 @@ class Phones:
             link = await self._link(uow, token)
             person = await self.directory.person(uow, link.person_id)
             agency = await self.directory.agency(uow, person.agency_id)
+            standing = await self.people.enrolled(uow, person.id)
+            if standing.state == "active" and not await self.people.has_phone(uow, person.id):
+                standing = Standing(state="none")
             return Arrival(
-                agency=agency.name, standing=await self.people.enrolled(uow, person.id),
+                agency=agency.name, standing=standing,
                 official=bool(await self.people.roles(uow, person.id)), login=self.identities.provider is not None,
                 portal=await self.identities.vouched_run(uow, link) is not None, expires=link.expires_at,
             )  # fmt: skip
@@ -238,7 +241,7 @@ class Phones:
         """A question for ``navigator.credentials.create``, with the passkeys it must not be. Raises ``enrol.moved``."""
         async with self.db.write() as uow:
             run = await running(uow, self.clock, token)
-            if run.state != "consented":
+            if run.state != "consented" or run.kind == "renewal":
                 raise Conflict("enrol.moved")
             asked = await registration.ask(
                 uow, self.clock, do="create", person_id=run.person_id, about=run.id, realm=self.realm,
@@ -274,7 +277,7 @@ class Phones:
             run = await running(uow, self.clock, token)
             if run.state in {"done", "waiting"}:
                 return await self._stage(uow, run)
-            if run.state != "registered":
+            if run.state != ("consented" if run.kind == "renewal" else "registered"):
                 raise Conflict("enrol.moved")
             person = await self.directory.person(uow, run.person_id)
             agency = await self.directory.agency(uow, person.agency_id)
@@ -307,7 +310,7 @@ class Phones:
             )  # fmt: skip
         delay = self.identities.rules.delay if run.delayed else dt.timedelta()
         state, usable = ("waiting", now + delay) if delay else ("done", now)
-        await move(uow, run.id, "registered", state, credential_id=credential_id, usable_from=usable)
+        await move(uow, run.id, run.state, state, credential_id=credential_id, usable_from=usable)
         run = replace(run, state=state, credential_id=credential_id, usable_from=usable)
         await self._tell(uow, run)
         if state == "done":
@@ -320,9 +323,9 @@ class Phones:
         return run
 
     async def _make_usable(self, uow: UnitOfWork, run: Run) -> None:
-        assert run.passkey_id is not None
-        await set_state(uow, run.passkey_id, "suspended", "active")
-        await self.facts.note(uow, LeafType.PASSKEY_CHANGED, run.person_id, passkey=run.passkey_id, state="active")
+        if run.passkey_id is not None:
+            await set_state(uow, run.passkey_id, "suspended", "active")
+            await self.facts.note(uow, LeafType.PASSKEY_CHANGED, run.person_id, passkey=run.passkey_id, state="active")
         if run.email is not None:
             await self.people.set_contact(uow, run.person_id, self.people.open_email(run.person_id, run.email))
 
@@ -376,14 +379,19 @@ class Phones:
     # ------------------------------------------------------------------------------------------------------- by itself
     async def serve(self) -> None:
         """Delays end, letters leave; until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.letters.serve())
-            group.create_task(self._ripening())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.letters.serve())
+                group.create_task(self._ripening())
+        finally:
+            if self.identities.provider is not None:
+                await self.identities.provider.close()
 
     async def _ripening(self) -> None:
         while True:
             try:
                 await self.ripen()
+                await self.facts.log.sequence()  # leaves that nothing else has taken along
             except ServiceError as error:
                 logger().warning("enrol.ripening", code=code_of(error))
             await asyncio.sleep(_LOOK_SECONDS)

@@ -71,7 +71,7 @@ run_table = sa.Table(
     sa.Column("expires_at", UtcDateTime, nullable=False),
     sa.Index("ix_enrolment_run_person_id", "person_id", "state"),
     sa.Index("ix_enrolment_run_state", "state", "usable_from"),
-    sa.CheckConstraint("kind in ('first', 'second', 'again')", name="kind"),
+    sa.CheckConstraint("kind in ('first', 'second', 'again', 'renewal')", name="kind"),
     sa.CheckConstraint("method in ('oidc', 'portal', 'passkey')", name="method"),
     sa.CheckConstraint(
         "state in ('asserted', 'identified', 'consented', 'registered', 'waiting', 'done', 'objected', 'ended')",

@@ -33,7 +33,7 @@ class Run:
     link: bytes | None
     state: str
     kind: str
-    """``first``; ``second``: a further passkey; ``again``: after a loss."""
+    """``first``; ``second``: a further passkey; ``again``: after a loss; ``renewal``: another certificate for the phone that is there."""
     method: str
     level: str | None
     email: bytes | None

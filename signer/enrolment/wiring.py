@@ -60,7 +60,7 @@ def make_provider(settings: Settings, realm: Realm, clock: Clock, outbound: Outb
     return Provider(
         issuer=issuer, client_id=settings.identity_client_id, client_secret=secret.get_secret_value() if secret else "",
         redirect_uri=f"{origin}/e/back", scope=settings.identity_scope, claims=ClaimMap.parse(settings.identity_claims),
-        levels=_words(settings.identity_levels), userinfo=settings.identity_userinfo, outbound=_OwnDoor(private=own) if own else outbound,
+        levels=_words(settings.identity_levels), userinfo=settings.identity_userinfo, outbound=_OwnDoor(private=own) if own else outbound, own_outbound=bool(own),
         private=named(settings.outbound_private) | own, clock=clock, realm=realm,
     )  # fmt: skip
 

@@ -11,7 +11,13 @@ from typing import Any
 from pyhanko.pdf_utils import generic
 from pyhanko.pdf_utils.generic import pdf_name as name
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
-from pyhanko.sign.fields import FieldMDPSpec, SigFieldSpec, append_signature_field, enumerate_sig_fields
+from pyhanko.sign.fields import (
+    FieldMDPSpec,
+    SigFieldSpec,
+    append_signature_field,
+    ensure_sig_flags,
+    enumerate_sig_fields,
+)
 
 from core.errors import BadInput, Refused
 from signer.formats.fields import UNREADABLE, Placed
@@ -175,6 +181,7 @@ def new_field(
     append_signature_field(writer, SigFieldSpec(field, on_page=page, box=box))  # type: ignore[arg-type]
     _, _, reference = next(enumerate_sig_fields(writer, with_name=field))
     made = reference.get_object()
+    ensure_sig_flags(writer)  # signatures exist, and readers may only append (ISO 32000-2 table 225)
     look = None if box is None or draw is None else _look(writer, made, page, draw)
     return Placed(field=made, widget=made, look=look)
 
@@ -197,6 +204,7 @@ def old_field(writer: IncrementalPdfFileWriter, field: str, *, draw: Drawing | N
     if len(kids) > 1 or _wants_more(holder):
         raise Refused("request.field_unusable", field=field)
     widget = kids[0] if len(kids) else holder
+    ensure_sig_flags(writer)
     page = page_of(writer, widget)
     look = None if draw is None or page is None else _look(writer, widget, page, draw)
     return Placed(field=holder, widget=widget, look=look)

@@ -21,7 +21,7 @@ from signer.formats.typeface import Typeface, typeface
 
 __all__ = ["Line", "StampText", "draw", "lines"]
 
-_BIGGEST, _READABLE, _SMALLEST = 11.0, 5.5, 0.5
+_BIGGEST, _GOOD, _READABLE, _SMALLEST = 11.0, 7.5, 5.5, 0.5
 _STEP = 0.94
 _LEADING = 1.22
 _BASE = 0.93
@@ -93,6 +93,8 @@ class _Said:
     text: str
     strong: bool = False
     red: bool = False
+    may_break: bool = False
+    """A reason may take several lines; name and time rather become smaller."""
 
 
 def draw(stamp: StampText) -> Callable[[Any, float, float, int], Any]:
@@ -112,7 +114,8 @@ def lines(stamp: StampText, width: float, height: float) -> list[Line]:
         said = _sentences(stamp, reason)
         rows = [_Said(row, s.strong, s.red) for s in said for row in face.wrap(s.text, size, room)]
         wide = max((face.width(row.text, size) for row in rows), default=0.0)
-        if wide <= room and len(rows) * size * _LEADING <= high:
+        broken = size > _GOOD and any(face.width(s.text, size) > room for s in said if not s.may_break)
+        if wide <= room and len(rows) * size * _LEADING <= high and not broken:
             break
     top = height - _EDGE - max(0.0, (high - len(rows) * size * _LEADING) / 2)
     return [
@@ -145,7 +148,7 @@ def _sentences(stamp: StampText, reason: str) -> list[_Said]:
             said.append(_Said(stamp.capacity))
         said.append(_Said(f"Ký bởi: {stamp.signer}", strong=True))
         if reason:
-            said.append(_Said(f"Lý do: {reason}"))
+            said.append(_Said(f"Lý do: {reason}", may_break=True))
         said.append(_Said(f"Thời gian: {timestamp_text(stamp.signed_at)}"))
     return said
 

@@ -55,6 +55,15 @@ class ProviderDesk:
         """Connect a person with an account. Raises ``provider.unknown`` and what ``Accounts.link`` raises."""
         return await self.accounts.link(person_id, self._provider(provider), user)
 
+    async def introduce(self, person_id: str, provider: str, user: str) -> Credential:
+        """``credential``, and ``link`` before it where nobody has linked the person yet. Raises as both do."""
+        try:
+            return await self.credential(person_id, provider)
+        except NotFound as error:
+            if error.code != "provider.not_linked":
+                raise
+            return await self.link(person_id, provider, user)
+
     async def unlink(self, person_id: str, provider: str) -> None:
         """Forget the account. Raises ``provider.not_linked``."""
         await self.accounts.unlink(person_id, provider)

@@ -1,6 +1,6 @@
 """The last look at a signed paper before it is given out: finished and judged in the sandbox, compared here.
 
-Signatures that strangers put on it earlier are not ours to judge. Ours must all be there and TOTAL-PASSED, and nothing
+Papers of one request share a child: they come from one portal, which can only deceive about its own. Signatures that strangers put on one earlier are not ours to judge. Ours must all be there and TOTAL-PASSED, and nothing
 in the file may speak against it.
 """
 
@@ -38,22 +38,30 @@ class SandboxedCheck:
     """Our own roots; of providers and external time-stamping authorities too."""
 
     async def finish(
-        self, document: bytes, *, validation: tuple[list[bytes], list[bytes], list[bytes]], ours: Sequence[bytes],
-        foreign: Sequence[bytes],
-    ) -> bytes:  # fmt: skip
+        self, documents: Sequence[bytes], *, validation: tuple[list[bytes], list[bytes], list[bytes]],
+        ours: Sequence[bytes], foreign: Sequence[bytes],
+    ) -> list[bytes]:  # fmt: skip
         """Raises ``request.self_check``; ``sandbox.*`` where the sandbox itself does not answer."""
         arguments = {
             kind: [base64.b64encode(each).decode() for each in items]
             for kind, items in zip(("certificates", "ocsps", "crls"), validation, strict=True)
-        } | {"at": self.clock.now().isoformat(), "anchors": [anchor.to_json() for anchor in self.anchors]}
-        answer, finished = await self.sandbox.run(work.finish, document, arguments)
-        if not finished.startswith(document):  # a paper that took its sandbox over
-            raise Broken("request.self_check", detail="revision")
+        } | {
+            "at": self.clock.now().isoformat(), "anchors": [anchor.to_json() for anchor in self.anchors],
+            "sizes": [len(document) for document in documents],
+        }  # fmt: skip
+        answer, updates = await self.sandbox.run(work.finish, b"".join(documents), arguments)
+        finished, at = [], 0
         try:
-            facts = facts_of(answer)
-        except (KeyError, TypeError, ValueError, ServiceError) as error:
+            if sum(answer["sizes"]) != len(updates):
+                raise Broken("request.self_check", detail="answer")
+            for document, facts, size in zip(documents, answer["facts"], answer["sizes"], strict=True):
+                _require_sound(facts_of(facts), ours, foreign)
+                finished.append(document + updates[at : at + size])  # what was signed is our own copy of it
+                at += size
+        except Broken:
+            raise
+        except (KeyError, TypeError, ValueError, ServiceError) as error:  # papers that took their sandbox over
             raise Broken("request.self_check", detail="answer") from error
-        _require_sound(facts, ours, foreign)
         return finished
 
 

@@ -8,11 +8,14 @@ A crash between the two leaves finished files that nobody was given; repeating m
 """
 
 from dataclasses import dataclass
+from itertools import groupby
+from typing import Final
 
 from audit.events import LeafType
 from audit.outbox import EventType
 from core.errors import Broken
 from core.jobs import Note
+from core.limits import LIMITS
 from signer.ceremony import SigningOrder
 from signer.credentials import Credential
 from signer.formats import cades, pades
@@ -39,6 +42,11 @@ class Signed:
         return self.credential.certificate
 
 
+_Paper = tuple[RequestDocument, list[Signed]]
+_FEW_PAGES: Final = 20
+"""A paper with more has a child of its own."""
+
+
 async def signed_of(parts: Parts, view: RequestView) -> list[list[Signed]]:
     """By document, in the order in which its signatures were made."""
     steps = sorted((s for s in view.wanted if s.state == "signed"), key=lambda s: (str(s.signed_at), s.id))
@@ -55,32 +63,47 @@ async def signed_of(parts: Parts, view: RequestView) -> list[list[Signed]]:
 async def complete(parts: Parts, view: RequestView, note: Note) -> None:
     """Finish and release. Raises ``request.self_check``, ``pades.self_check``, ``cades.self_check``; ``Unavailable``."""
     signed = await signed_of(parts, view)
-    works = [_finish(parts, document, of) for document, of in zip(view.documents, signed, strict=True)]
-    names = await gather_few(works)
+    names = await gather_few(
+        [_finish(parts, piece) for piece in _pieces(list(zip(view.documents, signed, strict=True)))]
+    )
+    released = [name for piece in names for name in piece]
     note("request.finish")
     async with parts.signing.db.write() as uow:
         now = await store.locked(uow, request_id=view.id)
         if now.state != "open" or not now.all_signed:
             return  # another process was first
-        for document, name in zip(now.documents, names, strict=True):
+        for document, name in zip(now.documents, released, strict=True):
             await uow.execute(document_table.update().where(document_table.c.id == document.id).values(released=name))
         version = await store.touch(uow, now)
         await store.settle_request(uow, now, "completed", parts.clock.now())
         said = {
             "what": "completed",
-            "documents": [{"id": d.id, "sha256": name} for d, name in zip(now.documents, names, strict=True)],
+            "documents": [{"id": d.id, "sha256": name} for d, name in zip(now.documents, released, strict=True)],
         }
         await record(uow, parts, now, version, LeafType.REQUEST_SETTLED, said)
         await tell(uow, parts, now, version, EventType.REQUEST_COMPLETED)
     note("request.release")
 
 
-async def _finish(parts: Parts, document: RequestDocument, signed: list[Signed]) -> str:
-    if not signed or document.current is None:
+def _pieces(papers: list[_Paper]) -> list[list[_Paper]]:
+    """Alike and few at a time: a child of the sandbox costs more than the look at one small paper."""
+    most = LIMITS["request.papers_together"]
+    found: list[list[_Paper]] = []
+    for _, alike in groupby(papers, key=lambda paper: (paper[0].kind, paper[0].pages > _FEW_PAGES)):
+        kept = list(alike)
+        step = 1 if kept[0][0].pages > _FEW_PAGES else most
+        found += [kept[at : at + step] for at in range(0, len(kept), step)]
+    return found
+
+
+async def _finish(parts: Parts, papers: list[_Paper]) -> list[str]:
+    """Names of the finished files, in the same order."""
+    first, signed = papers[0]
+    if any(not each or document.current is None for document, each in papers):
         raise Broken("request.self_check", detail="signature")
-    if document.kind == "digest":
-        return await _join(parts, signed)
-    data = await parts.signing.documents.get(document.current)
+    if first.kind == "digest":
+        return [await _join(parts, each) for _, each in papers]
+    data = [await parts.signing.documents.get(str(document.current)) for document, _ in papers]
     ours = [each.certificate for each in signed if each.order.provider is None]
     foreign = [each for each in signed if each.order.provider is not None]
     certificates, ocsps, crls = await parts.validation.evidence(list(dict.fromkeys(ours)))
@@ -88,9 +111,10 @@ async def _finish(parts: Parts, document: RequestDocument, signed: list[Signed])
     finished = await parts.files.finish(
         data, validation=([*certificates, *chains], ocsps, crls), ours=ours, foreign=[e.certificate for e in foreign]
     )
-    for each in signed:
-        pades.check(finished, pades.PreparedSignature.from_json(each.order.prepared, b""), each.certificate)
-    return await parts.signing.documents.put(finished)
+    for document, (_, made) in zip(finished, papers, strict=True):
+        for each in made:  # every paper of a request is signed by the same people
+            pades.check(document, pades.PreparedSignature.from_json(each.order.prepared, b""), each.certificate)
+    return [await parts.signing.documents.put(document) for document in finished]
 
 
 async def _join(parts: Parts, signed: list[Signed]) -> str:

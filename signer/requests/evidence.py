@@ -87,6 +87,7 @@ class _Check:
         self._found: list[Finding] = []
         self._documents = {each["id"]: each for each in value["documents"]}
         self._log_key = NoteKey.parse(expected.log_key or value["log"])
+        self._asked = _asked(value["changes"])
 
     def _find(self, code: str, severity: str = "error", **evidence: Any) -> None:
         self._found.append(Finding(code, severity, evidence))
@@ -117,8 +118,10 @@ class _Check:
     # ------------------------------------------------------------------------------------------------------- a step
     def _step(self, step: Mapping[str, Any]) -> None:
         certificate = self._certificates(step)
+        if (step["kind"], step["provider"], step["person"]["id"]) != self._asked.get(step["id"]):
+            self._find("evidence.record_differs", step=step["id"])
         if step["activation"] is None:
-            self._find("evidence.no_approval", "warning", step=step["id"])
+            self._find("evidence.no_approval", "error" if step["provider"] is None else "warning", step=step["id"])
         else:
             self._approval(step, certificate)
         for order in step["orders"]:
@@ -151,8 +154,11 @@ class _Check:
 
     def _record(self, step: Mapping[str, Any], record: ActivationRecord, certificate: Certificate) -> None:
         role = "seal" if step["kind"] == "seal" else "signer"
-        said = (record.realm.value, record.purpose, record.title)
-        wanted = (self._value["realm"], role, self._value["request"]["title"])
+        request = self._value["request"]
+        said = (record.realm.value, record.purpose, record.title, record.client, record.description)
+        wanted = (
+            self._value["realm"], role, request["title"], request["client_name"], self._value["agency"]["name"]
+        )  # fmt: skip
         self._when(said != wanted, "evidence.record_differs", step=step["id"])
         self._when(
             record.key_sha256 != hashlib.sha256(certificate.spki).digest(), "evidence.other_key", step=step["id"]
@@ -212,8 +218,11 @@ class _Check:
                 here = [(row["id"], row[member]) for row in self._value["documents"]]
                 if named or kind == "request_created":
                     self._when(named != here, "evidence.other_digest", step=kind)
-        if not any(each["type"] == "request_created" for each in self._value["changes"]):
+        made = [each["said"] for each in self._value["changes"] if each["type"] == "request_created"]
+        if len(made) != 1:
             self._find("evidence.leaf_wrong", about="request_created")
+        elif any(made[0][name] != self._value["request"][name] for name in ("title", "reason", "client")):
+            self._find("evidence.record_differs", step="request_created")
 
     # ------------------------------------------------------------------------------------------------------ a file
     def _file(self, signed: bytes) -> None:
@@ -230,6 +239,18 @@ class _Check:
                     _in_file(signed, order, certificate)
                 except (ServiceError, *_UNREADABLE):
                     self._find("evidence.other_file")
+
+
+def _asked(changes: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, str | None, str]]:
+    """By step: its kind, provider and person, as the log committed to them."""
+    found: dict[str, tuple[str, str | None, str]] = {}
+    for said in (each["said"] for each in changes):
+        if said["what"] == "created":
+            found |= {row["id"]: (row["kind"], row["provider"], row["person"]) for row in said["steps"]}
+        elif said["what"] == "replaced":
+            kind, provider, _ = found[said["step"]]
+            found[said["by"]] = (kind, provider, said["person"])
+    return found
 
 
 def _in_file(signed: bytes, order: Mapping[str, Any], certificate: bytes) -> None:

@@ -75,7 +75,7 @@ async def start_provider(parts: Parts, step_id: str, person_id: str) -> None:
         return  # handed over before
     try:
         assert taken.step.provider is not None
-        credential = await parts.remote(taken.step.provider, person_id)
+        credential = await parts.remote(person_id, taken.step.provider)
         fixed = await prepare_all(parts, taken.view, taken.step, credential)
         async with parts.signing.db.write() as uow:
             view, step = await _still(uow, parts, taken, fixed)

@@ -64,13 +64,13 @@ class Validation(Protocol):
 
 
 class FileCheck(Protocol):
-    """The last look at a file before it is released."""
+    """The last look at files before they are released."""
 
     async def finish(
-        self, document: bytes, *, validation: tuple[list[bytes], list[bytes], list[bytes]], ours: Sequence[bytes],
-        foreign: Sequence[bytes],
-    ) -> bytes:  # fmt: skip
-        """``document`` with validation data, judged whole. Certificates are DER, one a signature that must be there.
+        self, documents: Sequence[bytes], *, validation: tuple[list[bytes], list[bytes], list[bytes]],
+        ours: Sequence[bytes], foreign: Sequence[bytes],
+    ) -> list[bytes]:  # fmt: skip
+        """``documents`` with validation data, each judged whole. Certificates are DER, one a signature that must be in each.
 
         ``ours``: must pass in full; ``foreign``: keys of providers, whose authorities' revocation data we do not have.
         Raises ``request.self_check``.

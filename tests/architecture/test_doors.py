@@ -15,6 +15,7 @@ from api.web.app import make_operator_app, routes
 from api.web.docs import access_of
 from core.clock import SystemClock
 from core.settings import Settings
+from core.values import Realm
 
 ROOT = Path(__file__).resolve().parents[2]
 MOUNTS: dict[str, str] = {}
@@ -46,7 +47,11 @@ def operator():
 
 @pytest.fixture(scope="module")
 def approvals():
-    gate = make_sign_app(SimpleNamespace(settings=Settings(home=Path("nowhere")), clock=SystemClock()))
+    parts = SimpleNamespace(phones=None)
+    service = SimpleNamespace(
+        settings=Settings(home=Path("nowhere")), clock=SystemClock(), realm=Realm.PRODUCTION, parts=lambda: parts
+    )
+    gate = make_sign_app(service)
     return every(gate._app)
 
 

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import serialization
 
 from core.clock import SystemClock
 from core.limits import LIMITS
-from tests.api.sign.matter import opened
+from tests.api.sign.matter import Hand, opened
 from tests.flows.house import free_port
 
 
@@ -65,6 +65,12 @@ class SignDoor:
     def do(self, coroutine):
         """Run it in the door's thread."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
+
+    def clear(self) -> None:
+        """A fresh matter for the same person, who has a new passkey: a phone that starts to count again looks cloned."""
+        self.door.hand = Hand()
+        self.do(self.door.hand.enrol(self.door.service, self.door.person))
+        self.table.__init__(service=self.table.service, rp=self.table.rp, person=self.table.person)
 
     def link(self, **how) -> str:
         """A page's address."""

@@ -33,7 +33,7 @@ made = good(client.create_signature_request(data=wanted), schemas.SignatureReque
 print(made.signing[0].url, flush=True)
 seen = good(client.get_signature_request(request_id=made.id, wait=20), schemas.SignatureRequestOut)
 assert (seen.state, seen.steps[0].state) == ("completed", "signed"), seen
-assert made.id in [each.id for each in good(client.list_signature_requests(limit=5), schemas.PageSignatureRequestout).items]
+assert made.id in [each.id for each in good(client.list_signature_requests(limit=5), schemas.PageSignaturerequestout).items]
 print(seen.links["self"], seen.documents[0].signed_sha256, flush=True)
 """
 

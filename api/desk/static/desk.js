@@ -393,6 +393,8 @@ if (zoom) {
   });
 }
 
+const here = $('nav [aria-current]');
+if (here) here.closest('ul').scrollLeft = here.offsetLeft - 20;
 const problem = $('#problem');
 if (problem) problem.focus();
 counted();

@@ -58,7 +58,7 @@ async function follow() {
     }
     if (mine !== turn) return;
     if (standing.final) done(standing);
-    else await read(mine);
+    else await read(mine, standing);
   } catch (error) {
     if (mine === turn) trouble(error);
   }
@@ -96,7 +96,7 @@ function done(standing) {
 }
 
 // --------------------------------------------------------------------------------------------------------- reading
-async function read(mine) {
+async function read(mine, standing) {
   const found = await retried(() => post(`${base}/show`, {}, { pass }));
   if (mine !== turn) return;
   const first = !shown || JSON.stringify(shown.documents) !== JSON.stringify(found.documents);
@@ -108,6 +108,7 @@ async function read(mine) {
   $('start').hidden = !found.provider || found.handed_over;
   $('provider').hidden = !found.handed_over;
   closeRefusal();
+  note('reading-note', standing.problem);
   show('reading');
   if (found.handed_over) watchProvider(mine);
 }

@@ -48,7 +48,8 @@ const VIEWS = { identified: 'consent', consented: 'phone', registered: 'working'
 const STEPS = { consent: 'consent', phone: 'phone', working: 'phone', ready: 'ready', waiting: 'ready', identity: 'identity' };
 
 function show(stage) {
-  const name = VIEWS[stage.state] || 'identity';
+  let name = VIEWS[stage.state] || 'identity';
+  if (name === 'phone' && stage.kind === 'renewal') name = 'working';
   if (name === 'identity') keep(sessionStorage, RUN, null);
   if (name === 'phone' && !hasWebAuthn()) return view('nokey');
   step(STEPS[name]);

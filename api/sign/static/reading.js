@@ -93,6 +93,7 @@ async function inside(base, pass, each, room) {
 function sheet(base, pass, each, number, count) {
   const node = template('tpl-page'), figure = node.querySelector('.page'), image = node.querySelector('img');
   const failed = node.querySelector('.failed'), zoom = node.querySelector('.zoom'), words = node.querySelector('.words');
+  const loading = node.querySelector('.loading');
   const path = `${base}/documents/${each.id}/pages/${number}`;
   image.alt = word('page', { page: number + 1, pages: count });
   let drawn = 0;
@@ -100,6 +101,7 @@ function sheet(base, pass, each, number, count) {
   async function draw(wide) {
     if (wide <= drawn) return;
     failed.hidden = true;
+    loading.hidden = drawn > 0;
     try {
       const { blob } = await retried(() => answered(`${path}?width=${wide}`, { pass: pass(), seconds: 60 }), 4);
       const old = image.src;
@@ -109,6 +111,8 @@ function sheet(base, pass, each, number, count) {
       look(`${each.id}/${number}`);
     } catch (error) {
       failed.hidden = false;
+    } finally {
+      loading.hidden = true;
     }
   }
 
@@ -168,6 +172,7 @@ function look(which) {
 function fileButton(base, pass, file, trouble) {
   const item = document.createElement('li'), button = document.createElement('button');
   button.type = 'button';
+  button.className = 'plain';
   button.textContent = word('download', { title: file.title });
   button.addEventListener('click', async () => {
     button.disabled = true;

@@ -46,6 +46,16 @@ async def link_of(desk, answer):
         return await find_link(uow, desk.clock, token)
 
 
+async def renewed(desk, old):
+    """The same paper under its new number, when it rests."""
+    async with desk.signer.db.read() as uow:
+        (fresh,) = [
+            c for c in await store.all_copies(uow, old.agency_id) if c.content == old.content and c.id != old.id
+        ]
+    await desk.parts.signer.rest(fresh.id, 20)
+    return await copy_of(desk, fresh.id)
+
+
 ALL = {"page": ["1", "2"]}
 
 
@@ -227,10 +237,7 @@ async def test_a_clerk_sends_back_with_a_reason_and_the_official_gets_it_anew(de
     assert answer.headers["location"] == "/desk/seals?said=desk.sent_back"
     old = await copy_of(desk, copy_id)
     assert (old.state, old.reason) == ("voided", "Thiếu trang 2")
-    async with desk.signer.db.read() as uow:
-        newest = (await store.all_copies(uow, old.agency_id))[0]
-    await desk.parts.signer.rest(newest.id, 20)
-    fresh = await copy_of(desk, newest.id)
+    fresh = await renewed(desk, old)
     assert (fresh.state, fresh.content) == ("awaiting_certifier", old.content)
     assert fresh.id in (await official.get("/desk/inbox")).text
     assert copy_id not in (await clerk.get("/desk/seals")).text
@@ -250,9 +257,8 @@ async def test_a_copy_whose_printed_date_has_passed_is_numbered_anew_before_it_i
     answer = await official.post(f"/desk/copies/{copy_id}/anew")
     assert answer.headers["location"] == "/desk?said=desk.numbered_anew"
     assert (await copy_of(desk, copy_id)).state == "voided"
-    async with desk.signer.db.read() as uow:
-        newest = (await store.all_copies(uow, (await copy_of(desk, copy_id)).agency_id))[0]
-    await link_of(desk, await official.post(f"/desk/copies/{newest.id}/sign", ALL))
+    fresh = await renewed(desk, await copy_of(desk, copy_id))
+    await link_of(desk, await official.post(f"/desk/copies/{fresh.id}/sign", ALL))
 
 
 async def test_a_copy_certified_yesterday_raises_an_alarm_and_can_be_sealed(desk):

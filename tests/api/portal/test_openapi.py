@@ -1,6 +1,7 @@
 """The portal's document is true: what it allows is answered as it says, what it forbids is refused."""
 
 import asyncio
+import datetime as dt
 import json
 import re
 import subprocess
@@ -11,12 +12,13 @@ import httpx2
 import pytest
 
 from api.clients.model import Scope
+from core.clock import SystemClock
 from core.messages import codes
 from tests.api.portal.conftest import paper
-from tests.flows import house, town
+from tests.flows import house, phones, town
 
 HOOKS = Path(__file__).with_name("schemathesis_hooks.py")
-# what no schema can say: two days in order, DER, an address that resolves; too large has its own status
+# what no schema can say: days in order or to come, DER, an address that resolves; too large has its own status
 CONFIG = """
 hooks = {hooks}
 [parameters]
@@ -29,6 +31,10 @@ expected-statuses = ["2xx", "400", "422", "429"]
 include-operation-id = ["ask_ocsp", "get_ocsp", "make_timestamp", "create_webhook", "change_webhook"]
 [operations.checks.positive_data_acceptance]
 expected-statuses = ["2xx", "400", "403", "404", "429"]
+[[operations]]
+include-operation-id = ["create_signature_request", "extend_signature_request"]
+[operations.checks.positive_data_acceptance]
+expected-statuses = ["2xx", "400", "403", "404", "409", "429"]
 [[operations]]
 include-operation-id = ["begin_upload"]
 [operations.checks.negative_data_rejection]
@@ -61,10 +67,17 @@ def things(door):
         item = {k: v for k, v in paper(officer, files=[file]).items() if k != "agency"}
         batch = client.post("/batches", json={"agency": "H1", "regime": "certified_copy", "items": [item]}).json()
         hook = client.post("/webhooks", json={"url": "https://portal.example.gov.vn/hooks"}).json()
+        paper_file = client.post("/files", content=phones.paper()).json()["file"]
+        asked = client.post(
+            "/signature-requests",
+            json={"agency": "H1", "title": "Đơn", "deadline": (SystemClock().now() + dt.timedelta(days=1)).isoformat(),
+                  "documents": [{"title": "Đơn", "file": paper_file}], "signers": [{"person": {"id": officer}}]},
+        ).json()  # fmt: skip
         return {
             "agency": "H1", "code": "H1", "copy_id": made["id"], "batch_id": batch["id"], "endpoint_id": hook["id"],
             "book_id": client.get("/agencies/H1/books").json()["items"][0]["id"],
             "entry_id": client.get("/register?agency=H1").json()["items"][0]["id"], "slug": "root",
+            "request_id": asked["id"], "step_id": asked["steps"][0]["id"],
         }  # fmt: skip
 
 

@@ -16,8 +16,8 @@ from signer.activation import redeem
 from signer.activation.devices import passkeys_of, set_state
 from signer.activation.passkeys import RelyingParty, SoftwarePasskey
 from signer.copies.register import Register
-from signer.decisions.desk import Decisions
 from signer.credentials import Credentials
+from signer.decisions.desk import Decisions
 from signer.decisions.room import Room
 from signer.enrolment.people import People
 from tests.audit.test_log import Key

@@ -27,11 +27,9 @@ async def test_a_book_opens_and_closes(town):
     await refused("register.no_such_book", town.propose("book.close", {"book": "0" * 26}))
 
 
-@pytest.mark.parametrize(
-    "payload", [{"kind": "A", "year": 2025}, {"kind": "A", "year": 2028}, {"kind": "", "year": 2026}]
-)
-async def test_a_book_of_another_time_is_refused(town, payload):
-    await refused("decision.malformed", town.propose("book.open", payload))
+async def test_a_book_of_another_time_is_refused(town):
+    for payload in [{"kind": "A", "year": 2025}, {"kind": "A", "year": 2028}, {"kind": "", "year": 2026}]:
+        await refused("decision.malformed", town.propose("book.open", payload))
 
 
 async def test_a_book_with_open_numbers_does_not_close(town):

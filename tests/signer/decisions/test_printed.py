@@ -49,9 +49,8 @@ async def test_a_line_changes_with_before_and_after_in_words_and_the_page_to_loo
     assert await wording(town) == {"number": "{number}/CT-ĐT", "layout": "page", "access_code": True}
 
 
-@pytest.mark.parametrize(
-    ("after", "code"),
-    [
+async def test_a_line_that_could_not_be_printed_is_refused(town):
+    for after, code in (
         ({"number": "{number.__class__}"}, "decision.pattern"), ({"number": "{number!r}"}, "decision.pattern"),
         ({"number": "{number:999999999d}"}, "decision.pattern"), ({"number": "{0}"}, "decision.pattern"),
         ({"number": "{}"}, "decision.pattern"), ({"number": "không số"}, "decision.pattern"),
@@ -63,10 +62,8 @@ async def test_a_line_changes_with_before_and_after_in_words_and_the_page_to_loo
         ({"seal_diameter_mm": "36"}, "decision.malformed"), ({"unknown": "x"}, "decision.malformed"),
         ({"footer": "a\u202e{page}/{pages} {code}"}, "decision.malformed"), ({}, "decision.nothing_to_change"),
         ({"number": Wording().number}, "decision.nothing_to_change"), ({"trust_line": "x" * 301}, "decision.malformed"),
-    ],
-)  # fmt: skip
-async def test_a_line_that_could_not_be_printed_is_refused(town, after, code):
-    await refused(code, town.propose("wording.change", {"after": after}))
+    ):  # fmt: skip
+        await refused(code, town.propose("wording.change", {"after": after}))
 
 
 async def test_a_proposer_does_not_say_what_was_before(town):
@@ -99,29 +96,25 @@ async def test_a_seal_comes_with_its_true_size_and_lines_that_were_decided_stay(
     await refused("decision.nothing_to_change", town.propose("seal.change", again))
 
 
-@pytest.mark.parametrize(
-    ("data", "code"),
-    [
+async def test_what_is_no_seal_is_refused(town):
+    for data, code in (
         (png(mode="RGB"), "decision.seal_ground"),
         (png((300, 400)), "decision.seal_shape"),
         (png((150, 150)), "decision.seal_shape"),
         (b"GIF89a nothing", "copy.bad_picture"),
         (png()[:200], "copy.bad_picture"),
         (b"\x89PNG\r\n\x1a\n" + b"x" * 1024 * 1024, "decision.seal_large"),
-    ],
-)
-async def test_what_is_no_seal_is_refused(town, data, code):
-    await refused(code, town.propose("seal.change", await seal(town, data)))
+    ):
+        await refused(code, town.propose("seal.change", await seal(town, data)))
 
 
-@pytest.mark.parametrize(
-    ("change", "code"),
-    [({"tenths": 199}, "decision.seal_size"), ({"tenths": 451}, "decision.seal_size"), ({"tenths": 36.5}, "decision.malformed"),
+async def test_a_seal_without_a_true_size_or_a_picture_is_refused(town):
+    for change, code in (
+        ({"tenths": 199}, "decision.seal_size"), ({"tenths": 451}, "decision.seal_size"), ({"tenths": 36.5}, "decision.malformed"),
      ({"document": "../../x"}, "decision.malformed"), ({"document_before": "a"}, "decision.malformed"),
-     ({"document": "0" * 64}, "store.missing")],
-)  # fmt: skip
-async def test_a_seal_without_a_true_size_or_a_picture_is_refused(town, change, code):
-    await refused(code, town.propose("seal.change", {**await seal(town, png()), **change}))
+     ({"document": "0" * 64}, "store.missing"),
+    ):  # fmt: skip
+        await refused(code, town.propose("seal.change", {**await seal(town, png()), **change}))
 
 
 async def test_a_decision_about_nothing_printed_has_no_picture(town):

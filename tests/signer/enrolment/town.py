@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from fido2 import cbor
 from fido2.cose import ES256
+from joserfc.jwk import ECKey, KeySet, RSAKey
 
 from api.training.identity import SIMULATED, Simulated, TrainingIdentity
 from audit.highwater import FileHighWater
@@ -68,6 +69,9 @@ async def on_a_port(app):
         await running
 
 
+KEYS = KeySet([RSAKey.generate_key(2048), ECKey.generate_key("P-256")])
+
+
 @contextlib.asynccontextmanager
 async def provider_here(clock, **more):
     """A provider whose issuer is its own address."""
@@ -80,7 +84,9 @@ async def provider_here(clock, **more):
 
     later = Later()
     async with on_a_port(later) as port:
-        made = Provider(issuer=f"http://localhost:{port}", clock=clock, redirect_uris=frozenset({BACK}), **more)
+        made = Provider(
+            issuer=f"http://localhost:{port}", clock=clock, redirect_uris=frozenset({BACK}), keys=KEYS, **more
+        )
         later.app = made.app()
         yield made
 
@@ -213,6 +219,10 @@ class Town:
         await self.agree(held)
         await self.make(held, phone)
         return await self.phones.finish(held), phone
+
+    async def carry_on_from_consent(self, held: str, phone: Phone):
+        await self.make(held, phone)
+        return await self.phones.finish(held)
 
     async def enrolled(self, person_id: str, who: Simulated = TAP):
         """A person with a usable phone."""

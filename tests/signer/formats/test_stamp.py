@@ -1,6 +1,7 @@
 """The visible signature's words: complete, inside their box, readable while that is possible."""
 
 import datetime as dt
+import unicodedata
 
 import pytest
 
@@ -53,6 +54,12 @@ def test_a_long_reason_is_cut_before_the_name_becomes_unreadable() -> None:
     assert "…" in text(found)
 
 
+def test_name_and_time_become_smaller_before_they_are_broken() -> None:
+    found = lines(stamp(), 160, 80)
+    assert [line.text.partition(":")[0] for line in found] == ["Ký bởi", "Lý do", "Thời gian"]
+    assert found[0].size > 7
+
+
 def test_a_larger_box_has_larger_letters() -> None:
     assert lines(stamp(), 240, 100)[0].size > lines(stamp(), 90, 40)[0].size
 
@@ -64,8 +71,6 @@ def test_a_name_that_cannot_be_printed_is_refused_and_a_reason_loses_the_letter_
 
 
 def test_a_decomposed_name_is_the_same_name() -> None:
-    import unicodedata
-
     assert lines(stamp(signer=unicodedata.normalize("NFD", "Nguyễn Thị Ngọc Ẩn")), 220, 90)
 
 

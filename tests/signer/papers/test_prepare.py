@@ -193,6 +193,20 @@ async def test_an_existing_field_is_filled_where_it_is_whatever_it_is_called(san
         await ready(sandbox, made, signer, Placement(kind="field", field="don.nguoi_ky"))
 
 
+@pytest.mark.parametrize("place", [HERE, Placement(kind="field", field="A")])
+async def test_readers_are_told_that_only_appending_is_allowed(sandbox, signer, tmp_path, place) -> None:
+    def form(pdf: pikepdf.Pdf) -> None:
+        pdf.Root.AcroForm = Dictionary(Fields=pikepdf.Array([]), NeedAppearances=True)
+
+    document = with_fields(paper(change=form), SigFieldSpec("A", box=(20, 20, 120, 70)), SigFieldSpec("B"))
+    made = await signed(sandbox, document, signer, place)
+    with pikepdf.open(io.BytesIO(made)) as pdf:
+        assert int(pdf.Root.AcroForm.SigFlags) == 3
+        assert "/NeedAppearances" not in pdf.Root.AcroForm  # a reader would draw the stamps anew
+    made = await signed(sandbox, made, signer, Placement(kind="field", field="B"))
+    await require_valid(made, signer, 2, tmp_path)
+
+
 async def test_without_a_place_nothing_is_seen(sandbox, signer, tmp_path) -> None:
     document = written()
     made = await signed(sandbox, document, signer, None)

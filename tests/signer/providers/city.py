@@ -33,6 +33,12 @@ DIGEST = Digest.of(b"the signed attributes")
 FAST = Pauses(first=0.03, longest=0.05, hint=0.02, lost=0.3)
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @contextlib.asynccontextmanager
 async def served(app):
     """The port on which ``app`` answers."""

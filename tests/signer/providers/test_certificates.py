@@ -34,7 +34,9 @@ def made(by, public, issuer, *, ca=False, name=NAME, number="", days=(-1, 30), u
     subject = [x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]
     subject += [x509.NameAttribute(x509.NameOID.USER_ID, number)] if number else []
     subject = x509.Name(subject)
-    off = dict.fromkeys(("key_encipherment", "data_encipherment", "key_agreement", "encipher_only", "decipher_only"), False)
+    off = dict.fromkeys(
+        ("key_encipherment", "data_encipherment", "key_agreement", "encipher_only", "decipher_only"), False
+    )
     builder = (
         x509.CertificateBuilder().subject_name(subject).issuer_name(issuer.subject if issuer else subject)
         .public_key(public).serial_number(x509.random_serial_number())
@@ -99,7 +101,10 @@ def test_what_is_wrong_has_its_own_code(root, change, code):
 
 def test_a_weak_or_strange_key_and_a_foreign_issuer_are_refused(root):
     key, top = root
-    for public in (rsa.generate_private_key(65537, 1024).public_key(), ed25519.Ed25519PrivateKey.generate().public_key()):
+    for public in (
+        rsa.generate_private_key(65537, 1024).public_key(),
+        ed25519.Ed25519PrivateKey.generate().public_key(),
+    ):
         with pytest.raises(Refused, match=r"provider\.weak_key"):
             judged(root, made(key, public, top))
     other = ec.generate_private_key(ec.SECP256R1())

@@ -35,7 +35,9 @@ async def row_of(town, order):
         return (await uow.execute(sa.select(t).where(t.c.order_id == order))).one()
 
 
-@pytest.mark.parametrize("faults", ["", "pkcs7", "tran-code-as-id", "slow", "lost-callback", "forged-callback", "http-500"])
+@pytest.mark.parametrize(
+    "faults", ["", "pkcs7", "tran-code-as-id", "slow", "lost-callback", "forged-callback", "http-500"]
+)
 async def test_what_only_delays_or_dresses_the_value_ends_in_the_same_raw_value(town, faults):
     credential = await town.desk().link(town.person_id, "sp769", USER)
     town.set(faults)

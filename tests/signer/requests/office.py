@@ -63,7 +63,9 @@ async def build(settings: Settings) -> dict[str, str]:
     async with Database(settings.database) as db:
         await db.create_all()
         records, store = Records(clock), open_store(settings)
-        enrolment = make_enrolment(settings, Realm.TRAINING, clock, db, records, store, key_opener(store, Budgets(db, clock)))
+        enrolment = make_enrolment(
+            settings, Realm.TRAINING, clock, db, records, store, key_opener(store, Budgets(db, clock))
+        )
         await enrolment.service_keys()
         agency = await enrolment.agency(code="H1", name="UBND xã Đường Lâm", parent="UBND tỉnh Ví Dụ")
         ids = {"agency": agency.id}
@@ -123,9 +125,7 @@ class Office:
             return await self.desk.view(uow, request_id)
 
     def passkey(self, person_id: str) -> SoftwarePasskey:
-        return SoftwarePasskey.load(
-            Realm.TRAINING, (self.settings.home / "training-passkeys" / person_id).read_bytes()
-        )
+        return SoftwarePasskey.load(Realm.TRAINING, (self.settings.home / "training-passkeys" / person_id).read_bytes())
 
     def answer(self, opened, person_id: str | None = None, **change):
         passkey = self.passkey(person_id or opened.step.person_id)

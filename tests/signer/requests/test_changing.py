@@ -41,7 +41,11 @@ async def test_a_cancelled_request_opens_nothing_and_signs_nothing(office):
     opened = await office.open(made.steps[0])
     await office.desk.cancel(made.id, "Hồ sơ đã rút")
     after = await office.view(made.id)
-    assert (after.state, [s.state for s in after.steps], after.settled_at) == ("cancelled", ["cancelled"] * 2, office.clock.now())
+    assert (after.state, [s.state for s in after.steps], after.settled_at) == (
+        "cancelled",
+        ["cancelled"] * 2,
+        office.clock.now(),
+    )
     with pytest.raises(Conflict, match=r"request\.not_open"):
         await office.approve(opened)
     for step in made.steps:
@@ -88,6 +92,7 @@ async def test_another_person_takes_the_place_and_the_old_link_opens_nothing(off
     opened = await office.open(made.steps[0])
     with pytest.raises(BadInput, match=r"request\.same_person"):
         await office.desk.replace(made.steps[0].id, office.ids["chi"])
+    office.clock.move(seconds=1)  # ids sort by time
     new = await office.desk.replace(made.steps[0].id, office.ids["binh"])
     after = await office.view(made.id)
     assert [(s.state, s.replaced_by) for s in after.steps] == [("replaced", new), ("ready", None), ("waiting", None)]
@@ -171,7 +176,11 @@ async def test_each_change_has_its_leaf_and_its_words_beside_it(office):
     await office.desk.cancel(made.id, "thôi")
     leaves = await office.leaves(made.id)
     async with office.db.read() as uow:
-        rows = (await uow.execute(change_table.select().where(change_table.c.request_id == made.id).order_by(change_table.c.version))).all()
+        rows = (
+            await uow.execute(
+                change_table.select().where(change_table.c.request_id == made.id).order_by(change_table.c.version)
+            )
+        ).all()
     assert [row.said["what"] for row in rows] == ["created", "reminded", "extended", "replaced", "cancelled"]
     assert len(leaves) == len(rows) == 5
     with pytest.raises(Exception, match="append-only"):

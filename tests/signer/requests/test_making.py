@@ -112,7 +112,9 @@ async def test_a_deadline_lies_ahead_and_not_too_far(office, days):
 async def test_a_person_nobody_knows_cannot_be_asked(office):
     with pytest.raises(NotFound, match=r"directory\.no_such_person"):
         await office.desk.create(
-            office.wanted("an", steps=(office.wanted("an").steps[0].__class__(position=0, kind="citizen", person_id="x"),))
+            office.wanted(
+                "an", steps=(office.wanted("an").steps[0].__class__(position=0, kind="citizen", person_id="x"),)
+            )
         )
 
 

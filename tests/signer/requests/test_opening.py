@@ -112,10 +112,16 @@ async def test_a_certificate_that_has_run_out_opens_nothing(office):
     office.clock.move(days=89)
     assert await office.open(made.steps[0])
     async with office.db.write() as uow:
-        await uow.execute(step_table.update().where(step_table.c.id == made.steps[0].id).values(leased_until=None, state="ready"))
+        await uow.execute(
+            step_table.update().where(step_table.c.id == made.steps[0].id).values(leased_until=None, state="ready")
+        )
         from signer.requests.records import request_table
 
-        await uow.execute(request_table.update().where(request_table.c.id == made.id).values(deadline=office.clock.now() + dt.timedelta(days=9999)))
+        await uow.execute(
+            request_table.update()
+            .where(request_table.c.id == made.id)
+            .values(deadline=office.clock.now() + dt.timedelta(days=9999))
+        )
     office.clock.move(days=800)
     with pytest.raises(Refused, match=r"credential\.expired"):
         await office.open(made.steps[0])
@@ -123,9 +129,6 @@ async def test_a_certificate_that_has_run_out_opens_nothing(office):
 
 async def test_a_preparation_that_fails_gives_its_lease_back(office):
     made = await office.make("an", "binh")
-
-    class Broken_(type(office)):
-        pass
 
     class Papers:
         inspect = staticmethod(papers.inspect)

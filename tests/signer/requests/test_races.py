@@ -92,7 +92,10 @@ async def test_of_an_approval_and_a_refusal_one_wins(office, second):
     for number in range(ROUNDS):
         made = await office.make("an")
         opened = await office.open(made.steps[0])
-        works = [outcome(office.approve(opened)), outcome(second.desk.refuse(made.steps[0].id, office.ids["an"], "không"))]
+        works = [
+            outcome(office.approve(opened)),
+            outcome(second.desk.refuse(made.steps[0].id, office.ids["an"], "không")),
+        ]
         said = await asyncio.gather(*(works[::-1] if number % 2 else works))
         assert said.count(None) == 1, said
         await office.desk.drain()
@@ -138,9 +141,7 @@ async def test_processes_that_all_work_on_one_approval_sign_and_release_once(off
 async def test_an_answer_for_one_request_approves_no_other(office, name):
     mine, other = await office.make("an"), await office.make(name)
     opened, elsewhere = await office.open(mine.steps[0]), await office.open(other.steps[0])
-    said = await outcome(
-        office.desk.approve(mine.steps[0].id, office.ids["an"], opened.tx, office.answer(elsewhere))
-    )
+    said = await outcome(office.desk.approve(mine.steps[0].id, office.ids["an"], opened.tx, office.answer(elsewhere)))
     assert said == ("activation.wrong_challenge" if name == "an" else "activation.foreign_passkey")
     said = await outcome(
         office.desk.approve(mine.steps[0].id, office.ids["an"], elsewhere.tx, office.answer(elsewhere))

@@ -41,7 +41,7 @@ async def test_work_that_ends_after_any_step_is_taken_up_and_signs_once(office, 
     await office.desk.signing.log.sequence()
     entries = await office.desk.signing.log.entries(0, await office.desk.signing.log.size())
     mine = [entry for _, entry in entries if done.steps[0].orders[0].encode() in entry]
-    assert sorted(b"key_use_intended\"" in e and b"signature_made\"" not in e for e in mine) == [False, True]
+    assert sorted(b'key_use_intended"' in e and b'signature_made"' not in e for e in mine) == [False, True]
     assert (await office.told(made.id))[-2:] == ["request.step_signed", "request.completed"]
 
 

@@ -38,7 +38,10 @@ async def test_one_citizen_signs_one_paper_and_the_file_is_given_out_whole(offic
     assert data.startswith(await office.desk.signing.documents.get(office.paper_name))
     assert len(await signatures(office, done.documents[0])) == 1
     assert await office.told(made.id) == ["request.step_opened", "request.step_signed", "request.completed"]
-    assert [b'"request_created"' in leaf or b'"request_settled"' in leaf for leaf in await office.leaves(made.id)] == [True, True]
+    assert [b'"request_created"' in leaf or b'"request_settled"' in leaf for leaf in await office.leaves(made.id)] == [
+        True,
+        True,
+    ]
 
 
 async def test_others_readers_find_the_signature_right(office, tmp_path):
@@ -85,7 +88,9 @@ async def test_the_seal_is_refused_over_bytes_that_lack_the_officials_signature(
         from signer.requests.records import document_table
 
         await uow.execute(
-            document_table.update().where(document_table.c.id == after.documents[0].id).values(current=office.paper_name)
+            document_table.update()
+            .where(document_table.c.id == after.documents[0].id)
+            .values(current=office.paper_name)
         )
     with pytest.raises(Exception, match=r"pades\.self_check"):
         await office.open(made.steps[1])
@@ -128,9 +133,7 @@ async def test_two_people_sign_a_bare_digest_into_one_detached_file(office, tmp_
     (tmp_path / "content").write_bytes(content)
     (tmp_path / "file.p7s").write_bytes(file)
     (tmp_path / "root.pem").write_bytes(
-        x509.load_der_x509_certificate(office.evidence.root.certificate).public_bytes(
-            Encoding.PEM
-        )
+        x509.load_der_x509_certificate(office.evidence.root.certificate).public_bytes(Encoding.PEM)
     )
     said = subprocess.run(
         ["openssl", "cms", "-verify", "-binary", "-inform", "DER", "-in", "file.p7s", "-content", "content", "-CAfile",
