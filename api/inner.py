@@ -32,7 +32,7 @@ Handler = Callable[[Mapping[str, Any], bytes], Awaitable[bytes]]
 _SMALL = 256 * 1024
 _MOST = {"report": LIMITS["verify.bytes"]}
 """Largest body in bytes where it is not ``_SMALL``. So large a one waits for its turn before it is read at all."""
-_SECONDS = {"report": LIMITS["report.seconds"]}
+_SECONDS = {"report": LIMITS["report.seconds"], "request.create": LIMITS["request.create_seconds"]}
 """How long an answer may take where it is not the door's own time."""
 _WORDS = "dauso-words"
 _CLASSES = {name: getattr(errors, name) for name in errors.__all__}

@@ -75,6 +75,7 @@ async def open_web(settings: Settings, clock: Clock | None = None) -> AsyncItera
 def listen(address: str) -> socket.socket:
     """A listening socket on ``host:port``. Raises ``web.bind``."""
     host, _, port = address.rpartition(":")
+    made: socket.socket | None = None
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         made = socket.socket(family)
@@ -82,6 +83,8 @@ def listen(address: str) -> socket.socket:
         made.bind((host.strip("[]") or "127.0.0.1", int(port)))
         made.listen(1024)
     except (OSError, ValueError, OverflowError) as error:
+        if made is not None:
+            made.close()
         raise Unavailable("web.bind", address=address) from error
     made.set_inheritable(True)
     return made
@@ -95,7 +98,11 @@ def listen_here(address: str) -> list[socket.socket]:
     made = [listen(address)]
     host, _, port = address.rpartition(":")
     if host == "127.0.0.1" and _has_ipv6_loopback():
-        made.append(listen(f"[::1]:{port}"))
+        try:
+            made.append(listen(f"[::1]:{port}"))
+        except Unavailable:
+            made[0].close()
+            raise
     return made
 
 

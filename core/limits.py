@@ -112,6 +112,7 @@ LIMITS: Final[dict[str, int]] = {
     "request.remind_seconds": 3_600,  # between two reminders of one signer
     "request.link_days": 7,  # after the deadline: a signer's link still says what became of it, and gives the file
     "request.sweep_seconds": 5,  # how often the signer looks for deadlines, ended leases and work left behind
+    "request.create_seconds": 240,  # how long the web process waits while the papers of a new request are looked at
     "request.papers_together": 12,  # small papers of one request in one child for the last look
     "request.papers_at_once": 2,  # PDFs of one request in the sandbox at a time
     "enter.seconds": 300,  # to answer the question at the signing page's entry
@@ -173,4 +174,7 @@ LIMITS: Final[dict[str, int]] = {
     "messenger.seconds": 15,  # a mail relay's answer
     "messenger.rest_seconds": 30,  # before a letter is tried again; doubled each time
     "messenger.tries": 10,
+    "rate.training_minute": 60,  # practice begun or gone on with from one address: a village's class stands behind one
+    "rate.training_total_minute": 300,  # from all: each makes a person, a paper and a request
+    "training.days": 7,  # how long a practice's paper waits
 }

@@ -1,10 +1,12 @@
 """Shared fixtures: both databases, a bent clock."""
 
+import asyncio
 import datetime as dt
 import os
 import shutil
 import subprocess
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -71,11 +73,11 @@ def postgres(tmp_path_factory: pytest.TempPathFactory):
     run(str(bin_dir / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8")
     run(
         str(bin_dir / "pg_ctl"), "-D", str(data), "-w", "-l", str(home / "log"), "-o",
-        f"-k {home} -c listen_addresses='' -c max_connections=200", "start",
+        f"-k {home} -c listen_addresses='' -c max_connections=200 -c fsync=off", "start",
     )  # fmt: skip
 
-    def make(name: str) -> str:
-        run(str(bin_dir / "createdb"), "-h", str(home), "-U", "postgres", name)
+    def make(name: str, template: str = "template0") -> str:
+        run(str(bin_dir / "createdb"), "-h", str(home), "-U", "postgres", "-T", template, name)
         return f"postgresql+psycopg://postgres@/{name}?host={home}"
 
     yield make
@@ -97,12 +99,48 @@ def postgres_url(postgres) -> str:
     return postgres("t" + uuid.uuid4().hex[:12])
 
 
-@pytest.fixture
-async def db(database_url: str):
-    """A database of each kind with all tables, whatever a test has imported."""
+async def _lay_tables(url: str) -> None:
     import api.serving
 
     assert api.serving
-    async with Database(database_url) as database:
+    async with Database(url) as database:
         await database.create_all()
+
+
+def _in_a_thread(work) -> None:
+    """Playwright may keep a loop running in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, work).result()
+
+
+@pytest.fixture(scope="session")
+def sqlite_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with all tables, to be copied: laying them takes longer than most tests."""
+    made = tmp_path_factory.mktemp("tables") / "dauso.db"
+    _in_a_thread(_lay_tables(f"sqlite+aiosqlite:///{made}"))
+    return made
+
+
+@pytest.fixture(scope="session")
+def postgres_tables(postgres) -> str:
+    """Name of a database with all tables, to be copied."""
+    _in_a_thread(_lay_tables(postgres("tables")))
+    return "tables"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def laid_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database of each kind with all tables, whatever a test has imported."""
+    if request.param == "sqlite":
+        made = tmp_path / "dauso.db"
+        shutil.copy(request.getfixturevalue("sqlite_tables"), made)
+        return f"sqlite+aiosqlite:///{made}"
+    tables = request.getfixturevalue("postgres_tables")
+    return request.getfixturevalue("postgres")("t" + uuid.uuid4().hex[:12], tables)
+
+
+@pytest.fixture
+async def db(laid_url: str):
+    """The same, open."""
+    async with Database(laid_url) as database:
         yield database

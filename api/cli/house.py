@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from api import bootstrap
-from api.cli.show import out, print_json, read_file, read_wording, run, settings_of
+from api.cli.show import err, out, print_json, read_file, read_wording, run, settings_of
 from api.roles import WEB_WRITES, ProcessRole
 from core import db
 from core.directory.model import Role
+from core.messages import sentence
 from core.values import Realm, Regime
 
 __all__ = ["agency_app", "doctor", "grants", "init", "person_app", "upgrade"]
@@ -126,6 +127,8 @@ def add_person(
                 agency=agency, name=name, role=role, number=number, capacity=capacity, dated=now,
                 valid_to=now + dt.timedelta(days=days), scope=frozenset(Regime),
             )  # fmt: skip
+        if role is Role.ADMINISTRATOR:
+            err.print(f"! {sentence('cli.administrator_alone')}\n  {sentence('cli.administrator_alone', 'en')}")
         print_json({"id": person.id, "name": name, "role": role}) if as_json else out.print(
             f"{person.id}  {name}  {role}", markup=False
         )

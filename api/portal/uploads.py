@@ -47,7 +47,7 @@ part_table = sa.Table(
 
 router = APIRouter(tags=["files"], route_class=IdempotentRoute)
 _TUS = {"tus-resumable": "1.0.0", "cache-control": "no-store"}
-Writer = Annotated[Caller, client("copies:write")]
+Writer = Annotated[Caller, client("copies:write", "signatures:write")]
 
 
 def _header(name: str, text: str, **more: Any) -> dict[str, Any]:

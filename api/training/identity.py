@@ -31,7 +31,7 @@ from core.messages import LANGUAGES, sentence
 from core.values import Realm
 from signer.enrolment.oidc import TRAINING_MARK, pkce_challenge
 
-__all__ = ["SIMULATED", "Simulated", "TrainingIdentity", "training_identity"]
+__all__ = ["SIMULATED", "Simulated", "TrainingIdentity", "invented_name", "training_identity"]
 
 _NUMBER: Final = re.compile(r"999[0-9]{9}")
 _MOST_PENDING: Final = 2_000
@@ -54,6 +54,11 @@ SIMULATED: Final = (
     Simulated("999000000003", "Lò Thị Mẫu"),
     Simulated("999000000004", "Hoàng A Thử"),
 )
+
+
+def invented_name(number: str) -> str:
+    """Of whoever plays with that number and has no other name."""
+    return f"Người tập {int(number[-3:])}"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -199,8 +204,10 @@ class TrainingIdentity:
             return None
         if form.get("person"):
             return next((p for p in self.people if p.number == form["person"]), None)
-        number, name = form.get("number", ""), form.get("name", "")
-        return Simulated(number, name[:64]) if _NUMBER.fullmatch(number) and name else None
+        number = "".join(form.get("number", "").split())  # people write it in groups
+        if not _NUMBER.fullmatch(number):
+            return None
+        return Simulated(number, form.get("name", "")[:64] or invented_name(number))
 
     def _back(self, redirect_uri: str, **answer: str) -> Response:
         query = urlencode({**answer, "iss": self.issuer})  # RFC 9207

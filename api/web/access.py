@@ -26,6 +26,8 @@ class Access:
     who: str
     """``anyone``, ``client``, ``desk`` or ``operator``."""
     scope: Scope | None = None
+    or_scope: Scope | None = None
+    """Another one that opens it too."""
     role: Role | None = None
     """Of a desk's route: the authorisation that must run; None for everybody who is signed in."""
     locked_too: bool = False
@@ -34,8 +36,8 @@ class Access:
     @property
     def need(self) -> str:
         """The scope or the role, as the table of doors names it; empty where neither is asked."""
-        asked = self.scope or self.role
-        return "" if asked is None else asked.value
+        asked = [each.value for each in (self.scope, self.or_scope, self.role) if each is not None]
+        return " or ".join(asked)
 
     async def __call__(self, request: Request) -> Caller | DeskPerson | None:
         """Who is asking. Raises ``web.no_credentials``, ``web.bad_credentials``, ``web.no_scope``, ``desk.*``."""
@@ -47,7 +49,7 @@ class Access:
         if known is not None:  # asked once a request, before its body is read
             return known
         caller = await self._authenticated(request)
-        if self.scope is not None and self.scope not in caller.scopes:
+        if self.scope is not None and not caller.scopes & {self.scope, self.or_scope}:
             raise Refused("web.no_scope", scope=self.scope.value)
         request.state.pace = request.app.state.parts.pace.client(caller.client_id)
         request.state.caller = caller
@@ -73,9 +75,10 @@ OPERATOR: Final[Any] = Depends(Access("operator"))
 """Only on the operator's own listener, which no proxy should show to the world."""
 
 
-def client(scope: str | None = None) -> Any:
-    """A portal's backend that holds ``scope``."""
-    return Depends(Access("client", None if scope is None else Scope(scope)))
+def client(scope: str | None = None, or_scope: str | None = None) -> Any:
+    """A portal's backend that holds ``scope``, or ``or_scope``."""
+    first, second = (None if each is None else Scope(each) for each in (scope, or_scope))
+    return Depends(Access("client", first, second))
 
 
 def desk(role: str | None = None, *, locked_too: bool = False) -> Any:

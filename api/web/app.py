@@ -12,6 +12,7 @@ from api.web.gate import Gate
 from api.web.parts import WebParts
 from api.web.problems import on_broken, on_error, on_http, on_invalid
 from core.errors import ServiceError
+from core.values import Realm
 
 __all__ = ["make_app", "make_operator_app"]
 
@@ -45,6 +46,10 @@ def routes(parts: WebParts) -> FastAPI:
     app.include_router(providers.router)
     for each in (copies, batches, uploads, register, signature_requests, statistics, verifications, webhooks):
         app.include_router(each.router, prefix="/api/v1")
+    if parts.service.realm is Realm.TRAINING:
+        from api.training import guide  # noqa: PLC0415 - no other realm has it, or loads what it draws with
+
+        app.include_router(guide.router)
     return app
 
 

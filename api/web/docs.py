@@ -181,9 +181,10 @@ def _complete(operation: dict[str, Any], route: RouteContext, method: str) -> No
     operation["security"] = []
     scope = None
     if access is not None and access.who == "client":
-        scope = [] if access.scope is None else [access.scope.value]
-        operation["security"] = [{"apiKey": []}, {"oauth2": scope}]
-        text += "".join(f"\n\nScope: `{each}`." for each in scope)
+        scope = [each.value for each in (access.scope, access.or_scope) if each is not None]
+        operation["security"] = [{"apiKey": []}, *({"oauth2": [each]} for each in scope)] if scope else [{"apiKey": []}, {"oauth2": []}]
+        if scope:
+            text += f"\n\nScope: {' or '.join(f'`{each}`' for each in scope)}."
     operation["description"] = text
     parameters = operation.setdefault("parameters", [])
     parameters += [_KEY] * once + [_IF_NONE_MATCH] * ("304" in operation["responses"]) + [_LANGUAGE]

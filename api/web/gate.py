@@ -47,7 +47,7 @@ _PACED: Final = (
     ("POST", "/v/file", "file"), ("POST", "/v", "check"), ("POST", "/oauth2/", "token"), ("POST", "/mcp", "check"),
     ("POST", "/s/", "sign"), ("POST", "/e/", "sign"),
     ("POST", "/desk/login", "desk"), ("POST", "/desk/unlock", "desk"), ("POST", "/desk/register", "desk"),
-    ("GET", "/desk/copies/", "picture"),
+    ("GET", "/desk/copies/", "picture"), ("POST", "/training", "training"),
 )  # fmt: skip
 _FILES: Final = re.compile(
     r"^(/v/file|/desk/(new|admin/seal-image)|/api/v1/(copies|files|verifications(/report)?|uploads/[0-9a-z]+))$"
@@ -217,7 +217,7 @@ def _size_row(scope: Scope) -> str:
 def _is_page(scope: Scope) -> bool:
     """A person is looking at this in a browser, and no script reads it."""
     accept = next((v for k, v in scope["headers"] if k == b"accept"), b"")
-    return bool(scope["path"].startswith(("/v", "/s/", "/e/", "/desk")) and b"text/html" in accept)
+    return bool(scope["path"].startswith(("/v", "/s/", "/e/", "/desk", "/training")) and b"text/html" in accept)
 
 
 def _kept(answer: Response) -> dict[str, str]:

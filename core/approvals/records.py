@@ -118,7 +118,10 @@ class Approvals:
         if row is None:
             raise NotFound("decision.unknown")
         found = _decision(row)
-        content = found.content
+        try:
+            content = found.content
+        except ValueError as error:
+            raise Broken("decision.record_changed", decision=decision_id) from error
         # a record copied into another row would make one approval count for two
         if (content.id, content.agency_id, content.kind) != (found.id, found.agency_id, found.kind):
             raise Broken("decision.record_changed", decision=decision_id)

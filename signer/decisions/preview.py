@@ -1,6 +1,6 @@
 """Samples to look at before anybody agrees: the printed page, and the seal beside a ruler. Drawn in the sandbox.
 
-The page is composed by the same code as a real one, on an empty sheet, with a code that leads nowhere and *MẪU · SAMPLE*
+The page is composed by the same code as a real one, on an empty low sheet, with a code that leads nowhere and *MẪU · SAMPLE*
 across it, so that no sample can pass for a copy.
 """
 
@@ -123,7 +123,7 @@ def draw_seal(payload: bytes, arguments: dict[str, Any]) -> tuple[dict[str, Any]
 
 def _empty() -> bytes:
     pdf = pikepdf.new()
-    pdf.add_blank_page(page_size=(210 * MM, 297 * MM))
+    pdf.add_blank_page(page_size=(210 * MM, 110 * MM))  # the marks stay as large as on a full sheet
     out = io.BytesIO()
     pdf.save(out)
     return out.getvalue()
@@ -180,7 +180,7 @@ def _sample(image: Image.Image) -> None:
     """Across the sheet, light enough to read what is under it."""
     font = _font(max(24, image.width // 9))
     layer = Image.new("RGBA", image.size, (255, 255, 255, 0))
-    middle = image.width / 2, image.height * 0.35
+    middle = image.width / 2, image.height * 0.3
     ImageDraw.Draw(layer).text(middle, "MẪU · SAMPLE", (160, 30, 30, 70), font, anchor="mm")
     image.alpha_composite(layer)
 

@@ -16,14 +16,11 @@ the pass, and no other way to a passkey exists.
 import asyncio
 import datetime as dt
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
-import sqlalchemy as sa
-
-from audit.events import LeafType
-from core.clock import VIETNAM, Clock
-from core.db import Database, UnitOfWork, insert_new, swap_state
+from core.clock import Clock
+from core.db import Database, UnitOfWork, insert_new
 from core.directory.records import Directory
 from core.errors import Conflict, NotFound, Refused, ServiceError
 from core.logs import code_of, logger
@@ -33,18 +30,17 @@ from signer.activation.devices import Passkey, passkeys_of, set_state
 from signer.activation.passkeys import Assertion, RelyingParty
 from signer.enrolment import registration, tickets
 from signer.enrolment.facts import Facts
+from signer.enrolment.finishing import Finishing
 from signer.enrolment.identity import Asked, Identities
-from signer.enrolment.keys import Certified, PersonKeys
+from signer.enrolment.keys import PersonKeys
 from signer.enrolment.letters import Letters
 from signer.enrolment.losses import Losses
 from signer.enrolment.model import Arrival, Lost, Stage, consent_text
 from signer.enrolment.people import People, Standing
 from signer.enrolment.records import (
     consent_table,
-    objection_table,
-    run_table,
 )
-from signer.enrolment.runs import Run, lock_person, move, new_pass, run_by_id, running, sha256_of
+from signer.enrolment.runs import Run, lock_person, move, run_by_id, running
 from signer.links import Link, end_links, find_link, make_link
 
 __all__ = ["Arrival", "Lost", "Phones", "Stage", "consent_text"]
@@ -64,6 +60,7 @@ class Phones:
     identities: Identities
     keys: PersonKeys
     losses: Losses
+    finishing: Finishing
     letters: Letters
     facts: Facts
     relying_party: RelyingParty
@@ -289,71 +286,16 @@ class Phones:
         try:
             async with self.db.write() as uow:  # 6 finish
                 await lock_person(uow, person.id)
-                run = await self._settled(uow, await run_by_id(uow, run.id), made)
+                run = await self.finishing.settle(uow, await run_by_id(uow, run.id), made)
                 return await self._stage(uow, run)
         except ServiceError:
             if made is not None:
                 await self.keys.forget(made)
             raise
 
-    async def _settled(self, uow: UnitOfWork, run: Run, made: Certified | None) -> Run:
-        now = self.clock.now()
-        credential_id = None
-        if made is not None:
-            if await self.keys.valid(uow, run.person_id):  # another run of the person was first
-                raise Conflict("enrol.moved")
-            await self.keys.retire_expired(uow, run.person_id)
-            credential_id = (await self.keys.keep(uow, run.person_id, made)).id
-            await self.facts.note(
-                uow, LeafType.CREDENTIAL_CHANGED, run.person_id, credential=credential_id, state="active",
-                certificate=made.certificate.sha256.hex(),
-            )  # fmt: skip
-        delay = self.identities.rules.delay if run.delayed else dt.timedelta()
-        state, usable = ("waiting", now + delay) if delay else ("done", now)
-        await move(uow, run.id, run.state, state, credential_id=credential_id, usable_from=usable)
-        run = replace(run, state=state, credential_id=credential_id, usable_from=usable)
-        await self._tell(uow, run)
-        if state == "done":
-            await self._make_usable(uow, run)
-        else:
-            await self.facts.note(
-                uow, LeafType.PASSKEY_CHANGED, run.person_id, passkey=run.passkey_id, state="waiting",
-                usable=usable.isoformat(),
-            )  # fmt: skip
-        return run
-
-    async def _make_usable(self, uow: UnitOfWork, run: Run) -> None:
-        if run.passkey_id is not None:
-            await set_state(uow, run.passkey_id, "suspended", "active")
-            await self.facts.note(uow, LeafType.PASSKEY_CHANGED, run.person_id, passkey=run.passkey_id, state="active")
-        if run.email is not None:
-            await self.people.set_contact(uow, run.person_id, self.people.open_email(run.person_id, run.email))
-
-    async def _tell(self, uow: UnitOfWork, run: Run) -> None:
-        """A notice with the way to object, to the address known before and to the new one."""
-        objection = new_pass()
-        until = self.clock.now() + self.identities.rules.objection
-        row = {"sha256": sha256_of(objection), "run_id": run.id, "expires_at": until}
-        await uow.execute(objection_table.insert(), row)
-        also = None if run.email is None else self.people.open_email(run.person_id, run.email)
-        assert run.usable_from is not None
-        await self.letters.write(
-            uow, run.person_id, "waiting" if run.state == "waiting" else "ready", also=also,
-            link=f"{self.relying_party.origin}/e/stop/{objection}", when=f"{run.usable_from.astimezone(VIETNAM):%H:%M %d/%m/%Y}",
-        )  # fmt: skip
-
     async def ripen(self) -> int:
         """Delays that are over: what waited becomes usable. Returns how many."""
-        t = run_table.c
-        async with self.db.read() as uow:
-            query = sa.select(t.id, t.person_id).where(t.state == "waiting", t.usable_from <= self.clock.now())
-            due = (await uow.execute(query.limit(100))).all()
-        for run_id, person_id in due:
-            async with self.db.write() as uow:
-                await lock_person(uow, person_id)
-                if await swap_state(uow, t.id, run_id, "waiting", "done"):
-                    await self._make_usable(uow, await run_by_id(uow, run_id))
-        return len(due)
+        return await self.finishing.ripen()
 
     # ------------------------------------------------------------------------------------------------ desk ticket
     async def ticket_of(self, token: str) -> str:

@@ -18,6 +18,7 @@ from core.values import Realm
 from signer.activation.passkeys import RelyingParty
 from signer.credentials import Credentials, OpenKey
 from signer.enrolment.facts import Facts
+from signer.enrolment.finishing import Finishing
 from signer.enrolment.identity import Identities, Rules
 from signer.enrolment.keys import PersonKeys
 from signer.enrolment.letters import Letters
@@ -107,7 +108,17 @@ def make_phones(
         key=hmac.digest(key, b"dauso/identities", hashlib.sha256),
     )  # fmt: skip
     losses = Losses(db=db, clock=clock, people=people, keys=keys, facts=facts, letters=letters)
+    finishing = Finishing(
+        db=db,
+        clock=clock,
+        rules=rules,
+        people=people,
+        keys=keys,
+        facts=facts,
+        letters=letters,
+        origin=relying_party.origin,
+    )
     return Phones(
         db=db, clock=clock, realm=realm, directory=directory, people=people, identities=identities, keys=keys,
-        losses=losses, letters=letters, facts=facts, relying_party=relying_party,
+        losses=losses, finishing=finishing, letters=letters, facts=facts, relying_party=relying_party,
     )  # fmt: skip

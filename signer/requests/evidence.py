@@ -223,6 +223,21 @@ class _Check:
             self._find("evidence.leaf_wrong", about="request_created")
         elif any(made[0][name] != self._value["request"][name] for name in ("title", "reason", "client")):
             self._find("evidence.record_differs", step="request_created")
+        self._everybody()
+
+    def _everybody(self) -> None:
+        """Signers whom the log names are here: evidence of a part must not read as evidence of the whole."""
+        wanted: set[str] = set()
+        completed = False
+        for said in (each["said"] for each in self._value["changes"]):
+            if said["what"] == "created":
+                wanted |= {step["id"] for step in said["steps"]}
+            elif said["what"] == "replaced":
+                wanted = (wanted - {said["step"]}) | {said["by"]}
+            completed = completed or said["what"] == "completed"
+        here = {step["id"] for step in self._value["steps"]}
+        if wanted - here and (completed or not here):
+            self._find("evidence.step_missing", steps=len(wanted - here))
 
     # ------------------------------------------------------------------------------------------------------ a file
     def _file(self, signed: bytes) -> None:

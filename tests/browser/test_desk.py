@@ -105,7 +105,7 @@ def test_a_scan_of_forty_pages_is_ticked_by_keyboard_and_leads_to_the_signing_pa
     page = tab()
     register(page, office, "certifier")
     page.goto(f"{office.url}/desk/copies/{office.big}")
-    page.wait_for_function("document.querySelector('#page-1 img').complete")
+    until(lambda: page.evaluate("document.querySelector('#page-1 img').naturalWidth > 100"))
     drawn = "[...document.querySelectorAll('.sheets img')].filter((i) => i.complete && i.naturalWidth > 1).length"
     assert page.evaluate(drawn) < 20  # the rest is fetched when it comes near
     page.locator("input[name=page]").first.focus()
@@ -127,7 +127,6 @@ def test_a_scan_of_forty_pages_is_ticked_by_keyboard_and_leads_to_the_signing_pa
     page.locator("summary").click()
     assert page.locator("svg.qr").is_visible()
     require_fit(page)
-    page.wait_for_function(f"({drawn}) >= 0")
 
 
 def test_pages_come_into_view_as_pictures_sized_to_the_screen(tab, office):
@@ -137,7 +136,7 @@ def test_pages_come_into_view_as_pictures_sized_to_the_screen(tab, office):
     page.on("request", lambda request: seen.append(request.url) if "/pages/" in request.url else None)
     page.goto(f"{office.url}/desk/copies/{office.big}")
     page.locator("#page-40").scroll_into_view_if_needed()
-    page.wait_for_function("document.querySelector('#page-40 img').naturalWidth > 100")
+    until(lambda: page.evaluate("document.querySelector('#page-40 img').naturalWidth > 100"))
     assert all(url.endswith("?w=480") for url in seen)
 
 

@@ -1,9 +1,7 @@
-"""A real process that certifies and dies at a named step, or resumes what others left."""
+"""A process (of ``nursery.py``) that certifies and dies at a named step, or resumes what others left."""
 
-import asyncio
 import os
 import signal
-import sys
 from pathlib import Path
 
 from api import bootstrap
@@ -23,7 +21,3 @@ async def main(home: str, url: str, step: str) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         await certify_file(service, [town.scan(step)], step, town.request(), Path(home), die)
-
-
-if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))

@@ -1,10 +1,5 @@
 """``kill -9`` between any two numbered steps, then restart: the copy goes on; one number, nothing unlogged."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import sqlalchemy as sa
 
 from api import bootstrap
@@ -25,20 +20,18 @@ STEPS = [
 ]  # fmt: skip
 
 
-async def test_every_copy_survives_a_kill_at_every_step(tmp_path, database_url):
+async def test_every_copy_survives_a_kill_at_every_step(tmp_path, database_url, nursery):
     home = tmp_path / "home"
     settings = await town.build(home, database_url)
 
     def child(step):
-        command = [sys.executable, "-m", "tests.flows.kill_child", str(home), database_url, step]
-        env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=env)
+        return nursery.bear("tests.flows.kill_child:main", str(home), database_url, step)
 
     for step in STEPS:
         died = child(step)
-        assert died.returncode == -9, (step, died.stderr)
+        assert died.wait(120) == -9, (step, died.said)
     resumed = child("resume")
-    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.wait(120) == 0, resumed.said
 
     async with bootstrap.open_service(settings, ProcessRole.WEB) as service:
         async with service.db.read() as uow:

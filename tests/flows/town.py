@@ -3,7 +3,9 @@
 import datetime as dt
 import io
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from PIL import Image, ImageDraw
@@ -33,7 +35,25 @@ def settings(home: Path, url: str = "") -> Settings:
     return Settings(home=home, database_url=url)
 
 
-async def build(home: Path, url: str = "", realm: Realm = Realm.TRAINING) -> Settings:
+_built: dict[Realm, tempfile.TemporaryDirectory] = {}
+
+
+async def build(home: Path, url: str = "", realm: Realm = Realm.TRAINING, *, fresh: bool = False) -> Settings:
+    """On SQLite a copy of the town that this process built first: the same keys and ids, another life.
+
+    ``fresh``: a town of its own, whose keys nobody else has.
+    """
+    if url or fresh:
+        return await _build(home, url, realm)
+    if realm not in _built:
+        folder = tempfile.TemporaryDirectory(prefix="dauso-town-")
+        await _build(Path(folder.name) / "home", "", realm)
+        _built[realm] = folder
+    shutil.copytree(Path(_built[realm].name) / "home", home, dirs_exist_ok=True)
+    return settings(home)
+
+
+async def _build(home: Path, url: str, realm: Realm) -> Settings:
     made = settings(home, url)
     await bootstrap.create_home(made, realm)
     async with bootstrap.open_service(made, ProcessRole.SIGNER) as service:

@@ -164,11 +164,14 @@ async function unlocked() {
 for (const each of all('[data-register]')) {
   const button = each.matches('button') ? each : $('button', each);
   const ticket = $('#ticket');
-  if (ticket && location.hash.length > 1) {
-    ticket.value = decodeURIComponent(location.hash.slice(1));
+  const take = () => {
+    if (!ticket || location.hash.length < 20) return;
+    ticket.value = location.hash.slice(1);
     history.replaceState(null, '', location.pathname);
     $('#ticket-field').hidden = true;
-  }
+  };
+  take();
+  window.addEventListener('hashchange', take);
   const work = () => pressed(button, $('#failed'), async () => {
     let said;
     try {

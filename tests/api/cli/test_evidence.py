@@ -95,7 +95,7 @@ def test_a_file_that_only_agrees_with_itself_is_not_called_good(kept):
 def test_another_origin_another_log_and_another_root_are_found(kept, tmp_path):
     folder, known = kept
     pairs = dict(zip(known[::2], known[1::2], strict=True))
-    other = asyncio.run(town.build(tmp_path / "home"))
+    other = asyncio.run(town.build(tmp_path / "home", fresh=True))
     name = pairs["--log-key"].partition("+")[0]
     foreign = {
         "--origin": "https://evil.example", "--anchor": other.home / "pki" / "root.pem",

@@ -1,5 +1,6 @@
 """Log-in: who gets a session, what it is worth on another device, when it locks and ends."""
 
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -11,7 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from api.desk.login import _passkeys
 from api.desk.sessions import Cookies
 from api.sign.webauthn import Credential, to_text
+from api.web.app import make_app
 from core.limits import LIMITS
+from core.values import Realm
 from signer.activation import redeem
 from signer.activation.passkeys import RelyingParty
 from tests.api.desk.conftest import CHROME, FIREFOX, ORIGIN, Browser, LoginKey, said
@@ -348,3 +351,15 @@ async def test_too_many_tries_close_the_door_for_a_moment(desk, monkeypatch):
     browser = Browser(desk.app)
     seen = [(await browser.ask("/desk/login/options")).status_code for _ in range(6)]
     assert (seen[:3], seen[-1]) == ([200] * 3, 429)
+
+
+async def test_training_is_said_on_every_page_and_opens_nothing_real(desk):
+    """A session of the other realm is none, whatever the cookies say."""
+    browser, _ = await desk.signed_in("certifier")
+    service = dataclasses.replace(desk.parts.service, realm=Realm.TRAINING)
+    training = Browser(make_app(dataclasses.replace(desk.parts, service=service)))
+    training.http.cookies.update(browser.http.cookies)
+    for path in ("/desk/login", "/desk/register"):
+        assert "TẬP HUẤN" in (await training.get(path)).text
+        assert "TẬP HUẤN" not in (await browser.get(path)).text
+    assert (await training.get("/desk/inbox")).headers["location"].startswith("/desk/login")

@@ -90,20 +90,27 @@ async def test_two_citizens_sign_in_any_order_and_one_waits_while_the_other_read
     assert (await one.status())["problem"] is None
 
 
-async def test_a_citizen_refuses_and_the_next_one_hears_of_it(home):
+async def test_the_second_citizen_refuses_and_the_first_ones_signature_is_not_given_out(home):
     service, _, door = home
     an, an_hand = await phones.enrol_person(service, "Phạm Thị An", "001085000017")
     binh, binh_hand = await phones.enrol_person(service, "Lê Văn Bình", "001085000025")
-    (first, second) = await ask_for(service, (an, binh), (1, 2))
+    first, second = await ask_for(service, (an, binh), (1, 2))
     one, two = phones.PhoneClient(door, an_hand, first), phones.PhoneClient(door, binh_hand, second)
     await two.enter()
     assert (await two.status())["state"] == "waiting"
-    await one.enter()
-    await one.show()
-    await one.refuse("Sai ngày sinh")
-    standing = await one.status()
+    assert (await one.sign())["state"] == "signed"
+    assert (await two.status())["state"] == "ready"
+    document = (await two.show())["documents"][0]["id"]
+    await two.refuse("Sai ngày sinh")
+    standing = await two.status()
     assert (standing["state"], standing["why"], standing["files"]) == ("refused", "Sai ngày sinh", [])
-    assert (await two.status())["state"] == "refused"
+    standing = await one.status()
+    assert (standing["state"], standing["why"], standing["files"]) == ("signed", "Sai ngày sinh", [])
+    assert "không được phát hành" in standing["problem"]
+    for phone in (one, two):
+        with pytest.raises(phones.Problem) as refused:
+            await phone.file(document)
+        assert refused.value.code == "sign.no_file"
 
 
 async def test_an_official_certifies_and_a_clerk_seals_several_copies_with_one_approval_each(home):

@@ -80,7 +80,13 @@ async def test_a_letter_arrives_whole_over_verified_tls(clock):
     relay = Relay(tls=inside)
     async with relay.here() as port:
         sender = SmtpMessenger(
-            host="localhost", port=port, sender="no-reply@example.vn", clock=clock, user="u", password="geheim-9", trust=trust
+            host="localhost",
+            port=port,
+            sender="no-reply@example.vn",
+            clock=clock,
+            user="u",
+            password="geheim-9",
+            trust=trust,
         )
         await sender.send("ba.tap@example.vn", "Mã đăng ký: 123456", "Xin chào.\n.\nMã: 123456")
         assert "geheim" not in repr(sender)
