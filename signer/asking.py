@@ -46,6 +46,8 @@ async def ensure_approved(
         status = await redeem.status(uow, desk.clock, orders[0].activation_tx)
     if status.state == "approved":
         return orders
+    if status.state == "spent":  # by who goes on with another order of the same approval: look at this one again
+        raise Conflict("activation.spent")
     if approver is None:
         raise waiting
     opened = redeem.Opened(orders[0].activation_tx, status.challenge)

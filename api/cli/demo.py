@@ -1,12 +1,15 @@
-"""``dauso demo``: the whole main job on a sample drawn at run time, in a training realm of its own."""
+"""``dauso demo``: the whole main job on a sample drawn at run time, in a training realm of its own; then every page.
+
+It also prepares the home for practice (``/training``) and prints a way in for each sample official.
+"""
 
 import asyncio
-import datetime as dt
 import os
 import sys
 import webbrowser
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -15,7 +18,7 @@ from api.certifying import certify_file
 from api.checking import Checker
 from api.cli.show import fail, out, print_json, progress, settings_of
 from api.roles import ProcessRole
-from core.directory.model import Role
+from api.training.prepare import Invited, prepare, sample_agency
 from core.errors import ServiceError
 from core.settings import Settings
 from core.values import Realm, Regime
@@ -33,9 +36,7 @@ def demo(
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Trình diễn: chứng thực một bản quét mẫu, kiểm tra, rồi mở các trang / certify a sample, verify it, serve the pages."""
-    settings = settings_of(context)
-    if home is not None:
-        settings = Settings(**{**settings.model_dump(), "home": home})
+    settings = _for_here(settings_of(context), home)
     try:
         result = asyncio.run(_run(settings, as_json))
     except ServiceError as error:
@@ -45,6 +46,15 @@ def demo(
         raise typer.Exit(1)
     if serve and not as_json:
         _serve(settings, result["qr"].partition("#")[2])
+
+
+def _for_here(settings: Settings, home: Path | None) -> Settings:
+    """Addresses of this machine, unless the settings name others: links that are printed must be those that are served."""
+    given = settings.model_dump()
+    given["web_url"] = settings.web_url or f"http://localhost:{settings.web_bind.rpartition(':')[2]}"
+    if "sign_url" not in settings.model_fields_set:
+        given["sign_url"] = f"http://sign.localhost:{settings.sign_bind.rpartition(':')[2]}"
+    return Settings(**{**given, "home": home or settings.home})
 
 
 async def _run(settings: Settings, quiet: bool) -> dict[str, Any]:
@@ -58,12 +68,7 @@ async def _run(settings: Settings, quiet: bool) -> dict[str, Any]:
             await bootstrap.create_home(settings, Realm.TRAINING)
         note("home")
         async with bootstrap.open_service(settings, ProcessRole.SIGNER) as service:
-            if service.realm is not Realm.TRAINING:
-                raise bootstrap.demo_needs_training()
-            async with service.db.read() as uow:
-                known = await service.directory.agencies(uow)
-            if not known:
-                await _populate(service)
+            await sample_agency(service)
             note("people")
             pages = sample.scan_pages()
             note("sample")
@@ -75,36 +80,27 @@ async def _run(settings: Settings, quiet: bool) -> dict[str, Any]:
                 "scanned_at": service.clock.now(),
             }  # fmt: skip
             done = await certify_file(service, pages, "giay-khai-sinh.jpg", request, target, note)
+            invited = await prepare(service)
+            note("training")
         async with Checker.open(settings, []) as checker:
             report = await checker.check(Path(done["file"]).read_bytes())
         note("verify")
     return {
         **done, "verdict": report.verdict.value, "realm": "training", "sentence": report.sentence("vi"),
         "sentence_en": report.sentence("en"), "anchor": str(settings.home / "pki" / "root.pem"),
+        "guide": f"{settings.url}/training", "desk": f"{settings.url}/desk", "invited": [asdict(each) for each in invited],
     }  # fmt: skip
-
-
-async def _populate(service: bootstrap.Service) -> None:
-    agency = await service.enrolment.agency(code="H99.1", name="UBND xã Mẫu Sơn", parent="UBND tỉnh Ví Dụ")
-    now = service.clock.now()
-    people = (("Nguyễn Thị Ánh Tuyết", Role.CERTIFIER, "12/QĐ-UBND"), ("Trần Văn Thư", Role.CLERK, "13/QĐ-UBND"))
-    for name, role, number in people:
-        await service.enrolment.person(
-            agency=agency.code, name=name, role=role, number=number, capacity="TUQ. CHỦ TỊCH", dated=now,
-            valid_to=now + dt.timedelta(days=365), scope=frozenset(Regime),
-        )  # fmt: skip
 
 
 def _serve(settings: Settings, seal: str) -> None:
     """Signer, worker and web as processes of their own; the browser opens on the sample's check page."""
-    url = f"http://localhost:{settings.web_bind.rpartition(':')[2]}"
-    page = f"{url}/v#{seal}"
+    page = f"{settings.url}/v#{seal}"
     try:
         public, operator = serving.listen(settings.web_bind), serving.listen(settings.operator_bind)
     except ServiceError as error:
         fail(error)
-    os.environ |= {"DAUSO_WEB_URL": url, "DAUSO_HOST": settings.host}
-    out.print(f"\n  Trang kiểm tra / check page: {page}\n  Dừng bằng Ctrl+C / stop with Ctrl+C", markup=False)
+    os.environ |= {"DAUSO_WEB_URL": settings.url, "DAUSO_SIGN_URL": settings.sign_url, "DAUSO_HOST": settings.host}
+    _say(f"\n  Trang kiểm tra / check page: {page}", "  Dừng bằng Ctrl+C / stop with Ctrl+C")
     if sys.stdout.isatty():
         webbrowser.open(page)
     asyncio.run(serving.supervise(serving.children(settings, public, operator)))
@@ -123,10 +119,34 @@ def _screen(settings: Settings, done: dict[str, Any]) -> None:
     out.print("\n  Phê duyệt bằng khóa phần mềm của bản tập huấn / approvals came from software passkeys (training).\n")
     if sys.stdout.isatty() or done["qr"]:
         out.print(_blocks(done["qr"]), markup=False)
+    _doors(done)
     home = settings.home
-    out.print("  Thử tiếp / what to try next:")
+    out.print("\n  Thử tiếp / what to try next:")
     for line in (f"verify {done['file']}", "copy list", "log show", "book list"):
         out.print(f"    dauso --home {home} {line}", markup=False)
+
+
+_ROLES: Final = {
+    "certifier": "cán bộ ký chứng thực / certifying official", "clerk": "văn thư / clerk", "administrator": "quản trị / administrator",
+}  # fmt: skip
+
+
+def _doors(done: dict[str, Any]) -> None:
+    """Where to go with a browser, and the ways in: of no use outside this home."""
+    _say(
+        "",
+        f"  Trang tập huấn / practise as a citizen:  {done['guide']}",
+        f"  Bàn làm việc / desk of officials:        {done['desk']}",
+    )
+    for each in (Invited(**row) for row in done["invited"]):
+        _say(f"\n  {each.name} ({_ROLES[each.role]}) · số để đăng nhập / number to log in: {each.number}",
+             f"    bàn làm việc / desk:  {each.desk}", f"    khóa ký / sign:       {each.sign}")  # fmt: skip
+
+
+def _say(*lines: str) -> None:
+    """As they are: an address must not be broken into two lines."""
+    for line in lines:
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _blocks(url: str) -> str:

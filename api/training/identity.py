@@ -31,7 +31,7 @@ from core.messages import LANGUAGES, sentence
 from core.values import Realm
 from signer.enrolment.oidc import TRAINING_MARK, pkce_challenge
 
-__all__ = ["SIMULATED", "Simulated", "TrainingIdentity", "invented_name", "training_identity"]
+__all__ = ["SIMULATED", "Simulated", "TrainingIdentity", "training_identity"]
 
 _NUMBER: Final = re.compile(r"999[0-9]{9}")
 _MOST_PENDING: Final = 2_000
@@ -54,11 +54,6 @@ SIMULATED: Final = (
     Simulated("999000000003", "Lò Thị Mẫu"),
     Simulated("999000000004", "Hoàng A Thử"),
 )
-
-
-def invented_name(number: str) -> str:
-    """Of whoever plays with that number and has no other name."""
-    return f"Người tập {int(number[-3:])}"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -159,10 +154,10 @@ class TrainingIdentity:
     @staticmethod
     def _said(person: Simulated) -> dict[str, Any]:
         said: dict[str, Any] = {
-            "sub": hashlib.sha256(person.number.encode()).hexdigest()[:32], "SoDinhDanh": person.number,
-            "HoVaTen": person.name, "acr": "2", TRAINING_MARK: True,
+            "sub": hashlib.sha256(person.number.encode()).hexdigest()[:32], "SoDinhDanh": person.number, "acr": "2",
+            TRAINING_MARK: True,
         }  # fmt: skip
-        return said | ({"email": person.email} if person.email else {})
+        return said | {claim: text for claim, text in (("HoVaTen", person.name), ("email", person.email)) if text}
 
     async def _userinfo(self, request: Request) -> Response:
         token = str((await request.form()).get("access_token", "")) or request.query_params.get("token_id", "")
@@ -207,7 +202,7 @@ class TrainingIdentity:
         number = "".join(form.get("number", "").split())  # people write it in groups
         if not _NUMBER.fullmatch(number):
             return None
-        return Simulated(number, form.get("name", "")[:64] or invented_name(number))
+        return Simulated(number, form.get("name", "")[:64])  # without a name none is asserted: the number says who it is
 
     def _back(self, redirect_uri: str, **answer: str) -> Response:
         query = urlencode({**answer, "iss": self.issuer})  # RFC 9207

@@ -19,7 +19,6 @@ from api.portal.request_schemas import AtAnchor, NewPersonIn, PdfIn, SignatureRe
 from api.portal.request_views import own
 from api.portal.uploads import keep_file
 from api.secrets import web_key
-from api.training.identity import invented_name
 from api.training.paper import SIGNED_BY, application
 from api.web.parts import WebParts
 from core.errors import NotFound, ServiceError, Unavailable
@@ -144,7 +143,7 @@ async def begin(parts: WebParts) -> Practice:
     """A new person with a paper that waits. Raises ``training.not_ready`` and what the questions raise."""
     client = await _client(parts)
     number = await _invented(parts)
-    name = invented_name(number)
+    name = f"Người tập {int(number[-3:])}"
     paper, view = await _lay(parts, client, "sign", number, name)
     person = view.steps[0].person_id
     invited = json.loads(await parts.signer.ask("enrol.invite", client=client.id, person=person))

@@ -6,11 +6,12 @@ and every note of the ceremony and of completion, as ``2:signer.spend`` for the 
 
 import asyncio
 import contextlib
-import dataclasses
 import datetime as dt
 import json
 import os
 import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
@@ -23,11 +24,13 @@ from core.errors import Conflict, Unavailable
 from core.ids import new_id
 from core.limits import LIMITS
 from signer.papers import Placement
-from signer.requests import answering, opening
+from signer.requests import answering, opening, settling, store
 from signer.requests.model import NewDocument, NewRequest, NewStep, OpenedStep, RequestView
 from tests.flows import phones, town
 from tests.flows.authenticator import Authenticator
+from tests.flows.own_postgres import kill_server
 
+Reached = Callable[[str, str], None]
 CEREMONY = tuple(f"signer.{each}" for each in ("check", "spend", "sign", "stamp", "embed", "record"))
 END = ("request.finish", "request.release")
 PEOPLE = (("Phạm Thị Ổn", "001085000017"), ("Trần Văn Hai", "001085000025"))
@@ -61,9 +64,10 @@ async def build(home: Path, url: str) -> None:
 
 # ---------------------------------------------------------------------------------------------------------- a process
 @contextlib.asynccontextmanager
-async def signer(home: str, url: str):
-    """A signer with all that it does by itself."""
+async def signer(home: str, url: str, reached: Reached = lambda *_: None):
+    """A signer with all that it does by itself; ``reached`` hears wherever the work of a request is, before it goes on."""
     LIMITS["request.sweep_seconds"] = 1
+    _watch(reached)  # before it opens: what a dead process left is taken up at once
     async with bootstrap.open_service(town.settings(Path(home), url), ProcessRole.SIGNER) as service:
         work = [asyncio.create_task(each()) for each in bootstrap.signer_work(service)]
         try:
@@ -74,30 +78,31 @@ async def signer(home: str, url: str):
             await asyncio.gather(*work, return_exceptions=True)
 
 
-def watch(service: Service, reached) -> None:
-    """``reached(step_id, point)`` hears wherever the work of a request is, before it goes on."""
-    desk = service.parts().requests
-    prepare_all, approve = opening.prepare_all, answering.approve
+def _watch(reached: Reached) -> None:
+    prepare_all, approve, advance = opening.prepare_all, answering.approve, settling.advance
 
-    async def advance(step_id, note):
+    async def advancing(parts, step_id, note):
         def both(name):
             note(name)
             reached(step_id, name)
 
-        return await desk.advance(step_id, both)
+        return await advance(parts, step_id, both)
 
-    async def prepare(parts, view, step, credential):
+    async def preparing(parts, view, step, credential):
         reached(step.id, "lease")
         fixed = await prepare_all(parts, view, step, credential)
         reached(step.id, "prepare")
         return fixed
 
-    async def approved(parts, step_id, *answer):
-        await approve(parts, step_id, *answer)
+    async def approving(parts, step_id, *given):
+        await approve(parts, step_id, *given)
         reached(step_id, "approve")
 
-    desk.jobs.serve("step", advance)
-    opening.prepare_all, answering.approve = prepare, approved
+    opening.prepare_all, answering.approve, settling.advance = preparing, approving, advancing
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 # ------------------------------------------------------------------------------------------------------------ requests
@@ -157,62 +162,97 @@ async def settled(service: Service, request_id: str, seconds: float = 60) -> Req
     return view
 
 
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 # --------------------------------------------------------------------------------------------- what the processes do
 async def one(home: str, url: str, documents: str, signers: str, point: str) -> None:
-    """A request of its own, whose process dies at ``point``."""
+    """A request of its own, whose process dies at ``point``; requests that others left go on beside it."""
     who, _, name = point.partition(":")
-    async with signer(home, url) as service:
+    mine: list[str] = []
+
+    def reached(step_id: str, at: str) -> None:
+        if at == name and step_id in mine:
+            die()
+
+    async with signer(home, url, reached) as service:
         made = await create(service, Path(home), int(documents), int(signers))
-        mine = made.steps[int(who) - 1].id
-        watch(service, lambda step_id, reached: die() if (step_id, reached) == (mine, name) else None)
+        mine.append(made.steps[int(who) - 1].id)
+        print(made.id, flush=True)
         for step in made.steps:
             await sign_step(service, Path(home), step)
     raise AssertionError(point)
 
 
-async def further(home: str, url: str, request_id: str, point: str) -> None:
-    """The same request again: whatever is still to be done for it is done, up to ``point``, and no further."""
-    who, _, name = point.partition(":")
+async def begin(home: str, url: str) -> None:
+    """Dies with a request that it has just made; prints it and its steps."""
     async with signer(home, url) as service:
-        place = int(who) - 1
+        made = await create(service, Path(home), 2, 2, together=True)
+        print(made.id, *(step.id for step in made.steps), flush=True)
+        die()
 
-        def reached(step_id: str, at: str) -> None:
-            if (at, step_id) in {(name, steps[place].id), *((each, steps[-1].id) for each in END if each == name)}:
-                die()
 
-        if not request_id:
-            made = await create(service, Path(home), 2, 2, together=True)
-            print(made.id, flush=True)
+async def further(home: str, url: str, step_id: str, name: str) -> None:
+    """Whatever is to be done for the same request up to the end of one step's ``name``, and then it dies."""
+
+    def reached(which: str, at: str) -> None:
+        if at == name and (which == step_id or at in END):
             die()
-        steps = (await view_of(service, request_id)).steps
-        watch(service, reached)
-        await _go_on(service, Path(home), request_id, place, name)
-    raise AssertionError(point)
 
-
-async def _go_on(service: Service, home: Path, request_id: str, place: int, name: str) -> None:
-    """The people do what is theirs; all else has to happen by itself."""
-    desk = service.parts().requests
-    for each in range(place + 1):
-        step = (await view_of(service, request_id)).steps[each]
-        if step.state in {"ready", "open"}:
+    async with signer(home, url, reached) as service:
+        desk = service.parts().requests
+        async with service.db.read() as uow:
+            step = (await store.of_step(uow, step_id)).step(step_id)
+        if step.state in {"ready", "open"}:  # all else has to happen by itself
             opened = await desk.open(step.id, step.person_id)
-            if (each, name) == (place, "open"):
+            if name == "open":
                 die()
-            await desk.approve(step.id, step.person_id, opened.tx, answer(service, home, opened))
-        async with asyncio.timeout(60):
-            while (await view_of(service, request_id)).steps[each].state == "approved":
-                await asyncio.sleep(0.02)
-    await settled(service, request_id)
+            await desk.approve(step.id, step.person_id, opened.tx, answer(service, Path(home), opened))
+        await settled(service, step.request_id)
+    raise AssertionError(name)
 
 
 async def resume(home: str, url: str, *request_ids: str) -> None:
-    """Nobody asks for anything: opening is enough. Ids: requests that must have ended."""
+    """Nobody asks for anything: opening is enough. Ids: requests that must have ended then."""
     async with signer(home, url) as service:
         for each in request_ids:
             await settled(service, each)
         assert await service.jobs.settle(60)
+
+
+async def stand(home: str, url: str, data: str, *names: str) -> None:
+    """Lives through a database that dies once in each of its requests, at each of ``names``; prints the requests."""
+    mine: dict[str, str] = {}
+
+    def reached(step_id: str, at: str) -> None:
+        if mine.get(step_id) == at:
+            del mine[step_id]
+            kill_server(Path(data))
+
+    async with signer(home, url, reached) as service:
+        desk = service.parts().requests
+        for name in names:
+            began = time.monotonic()
+            if name == "create":
+                kill_server(Path(data))
+            made = await _insist(lambda: create(service, Path(home), 2, 1))
+            step = made.steps[0]
+            mine[step.id] = name
+            opened = await _insist(lambda: desk.open(step.id, step.person_id))  # noqa: B023 - awaited here
+            if name == "open":
+                kill_server(Path(data))
+            given = answer(service, Path(home), opened)
+            await _insist(lambda: desk.approve(step.id, step.person_id, opened.tx, given))  # noqa: B023
+            await _insist(lambda: settled(service, made.id))  # noqa: B023
+            print(made.id, name, round(time.monotonic() - began, 2), flush=True)
+
+
+async def _insist(call):
+    """As a person does who is told that it cannot be done just now."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                return await call()
+            except Unavailable:
+                await asyncio.sleep(0.1)
+            except Conflict as error:
+                if error.code != "request.already_approved":
+                    raise
+                return None
