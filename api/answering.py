@@ -9,7 +9,7 @@ from api.bootstrap import Service
 from api.checking import Checker
 from api.inner import Handler
 from api.pki import pki_handlers
-from api.questions import decisions, desk, providers, requests
+from api.questions import decisions, desk, enrol, providers, requests
 from core.limits import LIMITS
 from signer.reports.sheet import CheckedFile
 
@@ -51,5 +51,5 @@ def handlers(service: Service) -> dict[str, Handler]:
     return {
         "wake": wake, "rest": rest, "void": void, "recall": recall, "report": report, **pki_handlers(service),
         **requests.handlers(service), **desk.handlers(service), **decisions.handlers(service),
-        **providers.handlers(service.parts().providers),
+        **enrol.handlers(service), **providers.handlers(service.parts().providers),
     }  # fmt: skip

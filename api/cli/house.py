@@ -1,6 +1,7 @@
 """``dauso init``, ``doctor``, ``agency``, ``person``."""
 
 import datetime as dt
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,12 @@ __all__ = ["agency_app", "doctor", "grants", "init", "person_app", "upgrade"]
 agency_app = typer.Typer(help="Cơ quan / agencies.", no_args_is_help=True)
 person_app = typer.Typer(help="Người ký và văn thư / officials and clerks.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="JSON")]
+NationalId = Annotated[
+    bool,
+    typer.Option(
+        "--national-id", help="Hỏi số định danh mà người này phải chứng minh / ask for the number to be proven"
+    ),
+]
 
 
 def init(
@@ -116,9 +123,11 @@ def add_person(
     number: Annotated[str, typer.Option(help="Số văn bản giao việc, ví dụ 12/QĐ-UBND")],
     capacity: Annotated[str, typer.Option(help="Thẩm quyền ký, ví dụ TUQ. CHỦ TỊCH")] = "TUQ. CHỦ TỊCH",
     days: Annotated[int, typer.Option(help="Thời hạn (ngày) / term")] = 365,
+    national_id: NationalId = False,
     as_json: AsJson = False,
 ) -> None:
     """Thêm người và giao vai trò / add a person with a role by a numbered instrument."""
+    told = _ask_number() if national_id else None
 
     async def work() -> None:
         async with bootstrap.open_service(settings_of(context), ProcessRole.SIGNER) as service:
@@ -127,6 +136,9 @@ def add_person(
                 agency=agency, name=name, role=role, number=number, capacity=capacity, dated=now,
                 valid_to=now + dt.timedelta(days=days), scope=frozenset(Regime),
             )  # fmt: skip
+            if told is not None:
+                async with service.db.write() as uow:
+                    await service.parts().people.know(uow, person.id, told)
         if role is Role.ADMINISTRATOR:
             err.print(f"! {sentence('cli.administrator_alone')}\n  {sentence('cli.administrator_alone', 'en')}")
         print_json({"id": person.id, "name": name, "role": role}) if as_json else out.print(
@@ -134,6 +146,30 @@ def add_person(
         )
 
     run(work, as_json)
+
+
+@person_app.command("invite")
+def invite_person(
+    context: typer.Context, person: str, national_id: NationalId = False,
+    email: Annotated[str | None, typer.Option(help="Địa chỉ nhận thông báo / where notices go")] = None,
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Đường dẫn để người đó tự đăng ký điện thoại / a link by which the person enrols a phone; older ones end."""
+    told = _ask_number() if national_id else None
+
+    async def work() -> None:
+        settings = settings_of(context)
+        async with bootstrap.open_service(settings, ProcessRole.SIGNER) as service:
+            token = await service.parts().phones.invite(person, national_id=told, email=email)
+        link = f"{settings.sign_url.rstrip('/')}/e/{token}"
+        print_json({"person": person, "link": link}) if as_json else out.print(link, markup=False, soft_wrap=True)
+
+    run(work, as_json)
+
+
+def _ask_number() -> str:
+    """Typed or piped, never an argument: those stand in the shell's history and in every list of processes."""
+    return str(typer.prompt("Số định danh / national number", hide_input=sys.stdin.isatty(), err=True)).strip()
 
 
 @person_app.command("picture")

@@ -25,7 +25,7 @@ def handlers(service: Service, phones: Phones | None = None) -> dict[str, Handle
     """By name: ``enrol.invite``, ``.portal``, ``.standing``, ``.ticket``. ``phones``: the service's if None."""
     asked = _Asked(service, phones)
     return {
-        "enrol.invite": asked.invite, "enrol.portal": asked.portal, "enrol.standing": asked.standing,
+        "enrol.invite": asked.invite, "enrol.link": asked.link, "enrol.portal": asked.portal, "enrol.standing": asked.standing,
         "enrol.ticket": asked.ticket,
     }  # fmt: skip
 
@@ -60,21 +60,35 @@ class _Asked:
         """
         given = _object(body)
         async with self._service.db.write() as uow:
-            client = await self._client(uow, str(words["client"]))
-            agency = await self._phones.directory.agency(uow, str(words["agency"]))
-            _require_held(client, agency)
-            person_id = _text(given, "person")
-            if person_id is None:
-                person_id = await self._phones.people.expected(
-                    uow, agency, national_id=_text(given, "national_id"), name=_text(given, "name") or ""
-                )
-            else:
-                await self._require_citizen(uow, client.id, await self._phones.directory.person(uow, person_id))
+            client, person_id = await self._citizen(uow, words, given)
         token = await self._phones.vouched(
             person_id, level=str(words["level"]), email=_text(given, "email") or "",
             subject=f"{client.id} {_text(given, 'subject') or ''}",
         )  # fmt: skip
         return self._link(token, dt.timedelta(days=3), person=person_id)
+
+    async def link(self, words: Mapping[str, Any], body: bytes) -> bytes:
+        """As ``portal``, for who proves identity at the provider: ``client``, ``agency``; body names the person."""
+        given = _object(body)
+        async with self._service.db.write() as uow:
+            _, person_id = await self._citizen(uow, words, given)
+            token = await self._phones.link_for(uow, person_id)
+        return self._link(token, dt.timedelta(days=14), person=person_id)
+
+    async def _citizen(
+        self, uow: UnitOfWork, words: Mapping[str, Any], given: dict[str, Any]
+    ) -> tuple[Client, str]:  # fmt: skip
+        """Somebody known to an agency of the client, or made known now; never one with a role."""
+        client = await self._client(uow, str(words["client"]))
+        agency = await self._phones.directory.agency(uow, str(words["agency"]))
+        _require_held(client, agency)
+        person_id = _text(given, "person")
+        if person_id is None:
+            return client, await self._phones.people.expected(
+                uow, agency, national_id=_text(given, "national_id"), name=_text(given, "name") or ""
+            )
+        await self._require_citizen(uow, client.id, await self._phones.directory.person(uow, person_id))
+        return client, person_id
 
     async def standing(self, words: Mapping[str, Any], _: bytes) -> bytes:
         """``client``, ``person`` → ``{"state": …, "usable_from": ISO time or null}``."""
@@ -90,15 +104,15 @@ class _Asked:
         return json.dumps({"person": person_id}).encode()
 
     # ------------------------------------------------------------------------------------------------------- rights
-    async def _client(self, uow: UnitOfWork, client_id: str) -> Client:
+    async def _client(self, uow: UnitOfWork, client_id: str, scope: Scope = Scope.SIGNATURES_WRITE) -> Client:
         client = await self._clients.living(uow, client_id)
-        if Scope.SIGNATURES_WRITE not in client.scopes:
-            raise Refused("web.no_scope", scope=Scope.SIGNATURES_WRITE.value)
+        if not client.scopes & {scope, Scope.SIGNATURES_WRITE}:
+            raise Refused("web.no_scope", scope=scope.value)
         return client
 
     async def _require_citizen(self, uow: UnitOfWork, client_id: str, person: Person) -> None:
         """One whom an agency of the client brought in, without any role. Raises as if there were none."""
-        client = await self._client(uow, client_id)
+        client = await self._client(uow, client_id, Scope.SIGNATURES_READ)
         if person.agency_id not in client.agencies or await self._phones.people.roles(uow, person.id):
             raise NotFound("directory.no_such_person", person=person.id)
 

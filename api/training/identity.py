@@ -202,7 +202,9 @@ class TrainingIdentity:
         number = "".join(form.get("number", "").split())  # people write it in groups
         if not _NUMBER.fullmatch(number):
             return None
-        return Simulated(number, form.get("name", "")[:64])  # without a name none is asserted: the number says who it is
+        return Simulated(
+            number, form.get("name", "")[:64]
+        )  # without a name none is asserted: the number says who it is
 
     def _back(self, redirect_uri: str, **answer: str) -> Response:
         query = urlencode({**answer, "iss": self.issuer})  # RFC 9207
@@ -257,6 +259,7 @@ _CSS: Final = (
     "main{max-width:30rem;margin:0 auto;padding:1rem}h1{font-size:1.4rem}h2{font-size:1.1rem}"
     "button{display:block;width:100%;min-height:3rem;margin:.5rem 0;padding:.5rem 1rem;font:inherit;text-align:left;"
     "background:#fff;color:#1a1a1a;border:2px solid #7a1f00;border-radius:.5rem;cursor:pointer}"
+    "button.main{background:#7a1f00;color:#fff;font-weight:700;text-align:center}"
     "button:focus-visible,input:focus-visible{outline:3px solid #0b57d0;outline-offset:2px}"
     "label{display:block;margin:.5rem 0 0}input{width:100%;box-sizing:border-box;min-height:3rem;font:inherit;"
     "padding:.25rem .5rem;border:1px solid #595959;border-radius:.25rem}.soft{color:#595959}"

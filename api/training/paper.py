@@ -17,7 +17,7 @@ __all__ = ["SIGNED_BY", "application", "notice"]
 
 SIGNED_BY: Final = "Người làm đơn"
 """Stands on the page of an application once: the visible signature hangs under it."""
-_WIDTH, _HEIGHT, _EDGE = 595, 842, 72
+_WIDTH, _HEIGHT, _EDGE = 595, 842, 50
 _MARK: Final = "TẬP HUẤN – KHÔNG CÓ GIÁ TRỊ PHÁP LÝ · TRAINING – NO LEGAL VALUE"
 _COUNTRY: Final = ("CỘNG HÒA XÃ HỘI CHỦ NGHĨA VIỆT NAM", "Độc lập – Tự do – Hạnh phúc")
 _BODIES: Final = {
@@ -45,7 +45,7 @@ _BODIES: Final = {
 @dataclass(frozen=True, slots=True)
 class _Line:
     text: str
-    size: float = 12.0
+    size: float = 15.0
     centre: bool = False
     red: bool = False
     x: float = _EDGE
@@ -58,7 +58,7 @@ def application(kind: str, *, who: str, number: str, agency: str, at: dt.datetim
     day = at.astimezone(VIETNAM)
     rows: list[tuple[float, _Line]] = [*_head(title), *_paragraphs(face, body, 620)]
     rows += [
-        (330, _Line(f"Ngày {day:%d} tháng {day:%m} năm {day:%Y}", x=330)), (312, _Line(SIGNED_BY, x=350)),
+        (300, _Line(f"Ngày {day:%d} tháng {day:%m} năm {day:%Y}", x=330)), (278, _Line(SIGNED_BY, x=370)),
     ]  # fmt: skip
     return _pdf(face, rows)
 
@@ -66,22 +66,22 @@ def application(kind: str, *, who: str, number: str, agency: str, at: dt.datetim
 def notice(title: str, body: Sequence[str], *, signed_by: str) -> bytes:
     """An agency's paper: for officials and clerks who practise at the desk. ``signed_by`` stands above both signatures."""
     face = typeface()
-    return _pdf(face, [*_head(title), *_paragraphs(face, body, 620), (330, _Line(signed_by, x=330))])
+    return _pdf(face, [*_head(title), *_paragraphs(face, body, 620), (300, _Line(signed_by, x=330))])
 
 
 def _head(title: str) -> list[tuple[float, _Line]]:
     first, second = _COUNTRY
-    return [(760, _Line(first, 12, centre=True)), (742, _Line(second, 12, centre=True)),
-            (680, _Line(title, 16, centre=True))]  # fmt: skip
+    return [(764, _Line(first, 14, centre=True)), (744, _Line(second, 14, centre=True)),
+            (680, _Line(title, 20, centre=True))]  # fmt: skip
 
 
 def _paragraphs(face: Typeface, texts: Sequence[str], top: float) -> list[tuple[float, _Line]]:
     rows = []
     for text in texts:
-        for part in face.wrap(text, 12, _WIDTH - 2 * _EDGE):
+        for part in face.wrap(text, 15, _WIDTH - 2 * _EDGE):
             rows.append((top, _Line(part)))
-            top -= 20
-        top -= 8
+            top -= 23
+        top -= 9
     return rows
 
 

@@ -231,7 +231,7 @@ async def _lay(parts: WebParts, client: Client, step: str, number: str, name: st
         agency=agency.code, title=title, reason=sentence("training.reason"),
         deadline=now + dt.timedelta(days=LIMITS["training.days"]), documents=[PdfIn(title=title, file=file)],
         signers=[SignerIn(person=NewPersonIn(national_id=number, name=name), order=0,
-                          placement=AtAnchor(kind="anchor", text=SIGNED_BY, x=-40, y=8, width=190, height=64))],
+                          placement=AtAnchor(kind="anchor", text=SIGNED_BY, x=-50, y=8, width=210, height=80))],
         return_url=back if client.return_urls else None,
     )  # fmt: skip
     body: dict[str, Any] = wanted.model_dump(mode="json", exclude={"agency"})

@@ -6,7 +6,17 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from api.desk.routes import router as desk_router
-from api.portal import batches, copies, register, signature_requests, statistics, uploads, verifications, webhooks
+from api.portal import (
+    batches,
+    copies,
+    enrolments,
+    register,
+    signature_requests,
+    statistics,
+    uploads,
+    verifications,
+    webhooks,
+)
 from api.web import citizen, docs, health, mcp, oauth, pki, providers
 from api.web.gate import Gate
 from api.web.parts import WebParts
@@ -44,7 +54,7 @@ def routes(parts: WebParts) -> FastAPI:
     app.include_router(oauth.router)
     app.include_router(pki.router)
     app.include_router(providers.router)
-    for each in (copies, batches, uploads, register, signature_requests, statistics, verifications, webhooks):
+    for each in (copies, batches, uploads, register, enrolments, signature_requests, statistics, verifications, webhooks):
         app.include_router(each.router, prefix="/api/v1")
     if parts.service.realm is Realm.TRAINING:
         from api.training import guide  # noqa: PLC0415 - no other realm has it, or loads what it draws with

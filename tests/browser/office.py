@@ -44,26 +44,6 @@ def sheet(number: int, pages: int, dpi: int = 110) -> bytes:
     return target.getvalue()
 
 
-# TEMP
-import json as _json
-from api import answering as _answering
-from core.db import Database as _Database
-
-
-def _more(service):
-    async def ticket(words, _):
-        async with service.db.write() as uow:
-            return _json.dumps(
-                {"person": await tickets.use(uow, service.clock, words["ticket"], spend=words["spend"])}
-            ).encode()
-
-    return {"enrol.ticket": ticket, **_answering.handlers(service)}
-
-
-house.handlers = _more
-# TEMP
-
-
 class Office:
     """``with Office(folder) as office``: addresses ``office.url`` and ``office.sign_url``."""
 
@@ -89,8 +69,6 @@ class Office:
     async def _run(self) -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
         made = await town.build(self._folder, realm=self._realm)
-        async with _Database(made.database) as _db:  # TEMP
-            await _db.create_all()  # TEMP
         self.clock.at = SystemClock().now()  # after the agency's beginning
         settings = made.model_copy(update={"web_url": self.url, "sign_url": self.sign_url, "web_hosts": "localhost"})
         async with house.signer_here(settings, self.clock) as self.service:

@@ -260,3 +260,41 @@ def test_coming_back_from_the_signing_page_the_person_is_still_signed_in(tab, of
     page.goto(f"{office.sign_url}/s/unknown-token-of-nobody-at-all")
     page.evaluate(f"location.href = '{office.url}/desk'")
     page.wait_for_url("**/desk/inbox")
+
+
+def sign_there(page, office) -> None:
+    """From the link on the desk over the signing page and back."""
+    page.locator("#signing-link").click()
+    page.wait_for_url(f"{office.sign_url}/s/*")
+    page.locator("#enter").click()
+    page.locator("#approve").click()
+    page.locator("[data-view=done]").wait_for()
+    page.locator("#return").click()
+
+
+def test_an_official_and_a_clerk_make_a_certified_copy_from_desk_to_release(tab, office):
+    copy_id = office.paper("Giấy chứng nhận kết hôn")
+    official, clerk = tab(), tab()
+    register(official, office, "certifier")
+    official.keys.put(office.hand("certifier"))
+    official.goto(f"{office.url}/desk/copies/{copy_id}")
+    for box in official.locator("input[name=page]").all():
+        box.check()
+    official.get_by_role("button", name="Chứng thực và ký").click()
+    sign_there(official, office)
+    official.wait_for_url(f"{office.url}/desk/inbox")  # signed in still
+    assert official.locator(f"a[href='/desk/copies/{copy_id}']").count() == 0
+    register(clerk, office, "clerk")
+    clerk.keys.put(office.hand("clerk"))
+    clerk.locator("[data-all]").check()
+    count = clerk.locator("input[name=copy]").count()
+    clerk.get_by_role("button", name="Đóng dấu").click()
+    assert str(count) in clerk.locator(".lead").inner_text()
+    sign_there(clerk, office)
+    clerk.wait_for_url(f"{office.url}/desk/seals")
+    until(lambda: office.do(office.state(copy_id)) == "released")
+    until(lambda: {office.do(office.state(each)) for each in office.sealed} == {"released"})
+    official.goto(f"{office.url}/desk/copies/{copy_id}")
+    with official.expect_download() as waiting:
+        official.get_by_text("Tải bản đã phát hành").click()
+    assert waiting.value.path().read_bytes().startswith(b"%PDF")

@@ -81,7 +81,6 @@ async def _town(folder):
     settings = await town.build(folder, realm=Realm.PRODUCTION)
     settings = settings.model_copy(update={"web_url": ORIGIN})
     async with open_service(settings, ProcessRole.SIGNER) as service:
-        await service.db.create_all()  # TEMP
         await service.enrolment.agency(code="H2", name="UBND xã Láng Giềng", parent="UBND tỉnh Ví Dụ")
         now = service.clock.now()
         for name, role in (("Trần Văn Khác", Role.CERTIFIER), ("Ngô Thị Kế", Role.CLERK)):
@@ -153,23 +152,8 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(desk_home, monkeypatch):
+async def desk(desk_home):
     """An open house whose clock tests move."""
-    # TEMP
-    from api import answering
-    from api.questions import desk as dq
-
-    def more(service):
-        async def ticket(words, _):
-            async with service.db.write() as uow:
-                return json.dumps(
-                    {"person": await tickets.use(uow, service.clock, words["ticket"], spend=words["spend"])}
-                ).encode()
-
-        return {"enrol.ticket": ticket, **answering.handlers(service), **dq.handlers(service)}
-
-    monkeypatch.setattr(house, "handlers", more)
-    # TEMP
     clock = BentClock(SystemClock().now())
     async with Database(desk_home.database) as db, db.write() as uow:
         for table in (challenge_table, session_table, passkey_table):  # a person has so many passkeys and no more

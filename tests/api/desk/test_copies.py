@@ -14,9 +14,11 @@ from core.errors import ServiceError
 from core.ids import new_id
 from signer.copies import store
 from signer.links import find_link
+from signer.requests.model import NewDocument, NewRequest, NewStep
 from tests.api.desk.conftest import PAGE, Browser
 from tests.flows import town
 from tests.flows.authenticator import Authenticator
+from tests.signer.requests.office import paper as letter
 
 LINK = re.compile(r'id="signing-link" href="(http://sign\.localhost:8001/s/([A-Za-z0-9_-]{26,}))"')
 
@@ -357,6 +359,29 @@ async def test_statistics_and_steps_show_the_own_agency(desk):
     assert "Bằng tốt nghiệp" not in (await other.get("/desk/statistics")).text
     assert (await other.get("/desk/steps")).status_code == 200
     assert (await other.post(f"/desk/steps/{new_id(desk.clock)}/link")).status_code == 404
+
+
+async def test_a_signature_that_a_portal_asks_for_shows_with_a_link_to_its_own_person_only(desk):
+    official, _ = await desk.signed_in("certifier")
+    other, _ = await desk.signed_in("certifier", "H2")
+    person = await desk.person("certifier")
+    async with desk.signer.db.read() as uow:
+        agency = await desk.signer.directory.agency(uow, "H1")
+    paper = await desk.signer.documents.put(letter())
+    made = await desk.signer.parts().requests.create(
+        NewRequest(
+            id=new_id(desk.clock), client_id="p" * 26, client_name="Cổng Ví Dụ", agency_id=agency.id, title="Công văn số 12",
+            deadline=desk.clock.now() + dt.timedelta(days=2), documents=(NewDocument(title="Công văn", name=paper),),
+            steps=(NewStep(position=0, kind="official", person_id=person),),
+        )
+    )  # fmt: skip
+    step = made.steps[0].id
+    for path in ("/desk/inbox", "/desk/steps"):
+        assert "Công văn số 12" in (await official.get(path)).text
+    assert "Công văn số 12" not in (await other.get("/desk/steps")).text
+    assert (await other.post(f"/desk/steps/{step}/link")).status_code == 404
+    link = await link_of(desk, await official.post(f"/desk/steps/{step}/link"))
+    assert (link.kind, link.subject, link.person_id) == ("step", (step,), person)
 
 
 async def test_nothing_personal_stands_in_an_address_or_a_log(desk, capsys):
