@@ -245,7 +245,7 @@ async def open_service(settings: Settings, role: ProcessRole, clock: Clock | Non
         if signing is None:
             yield service
         else:
-            async with _at_work(db, signing.jobs):
+            async with _at_work(db, clock, signing.jobs):
                 yield service
                 await _last_notices(signing.notices)
 
@@ -284,12 +284,12 @@ async def require_narrow_rights(service: Service) -> None:
 
 
 @asynccontextmanager
-async def _at_work(db: Database, jobs: Jobs) -> AsyncIterator[None]:
+async def _at_work(db: Database, clock: Clock, jobs: Jobs) -> AsyncIterator[None]:
     """Jobs run; copies that a dead process left are taken on without anybody asking."""
     await jobs.start()
     try:
         async with db.read() as uow:
-            left = await store.interrupted(uow)
+            left = await store.interrupted(uow, clock.now())
         known = {key for _, key in await jobs.under_way()}
         # A crash between a copy's row and its job leaves the row alone: start what no job knows.
         orphans = [asyncio.create_task(jobs.run("copy", copy_id)) for copy_id in left if copy_id not in known]

@@ -65,7 +65,10 @@ async def asked_again(
         for tx in sorted({order.activation_tx for order in orders}):
             status = await redeem.status(uow, desk.clock, tx)
             if status.state == "open":
-                await redeem.refuse(uow, tx)
+                try:
+                    await redeem.refuse(uow, tx)
+                except Conflict as error:  # answered, or refused by another process, since it was read
+                    raise Conflict("activation.asked_again") from error
             elif status.state in {"approved", "spent"}:
                 raise Conflict("activation.asked_again")
         credential = await desk.credentials.get(uow, orders[0].credential_id)

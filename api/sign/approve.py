@@ -1,7 +1,8 @@
 """``/s/{token}``: one page on which a person reads and approves, and what its script asks for.
 
-In order: the page (anyone with the link) · entry with the passkey, which gives a pass · reading · approving with the
-passkey, or refusing · how it stands. Every answer is asked for again after a reload, so nothing is lost with a line.
+In order: the page (anyone with the link) · a way to enrol for who has no phone yet · entry with the passkey, which gives a
+pass · reading · approving with the passkey, or refusing · how it stands. Every answer is asked for again after a reload,
+so nothing is lost with a line.
 """
 
 import asyncio
@@ -11,12 +12,13 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.sign.arriving import phone_of
 from api.sign.door import Holder, Opened, TheMatter, opened, same_origin
 from api.sign.pages import language_of, render
 from api.sign.webauthn import Credential, request_options
 from api.web.access import ANYONE
 from api.web.problems import status_of
-from core.errors import ServiceError
+from core.errors import Refused, ServiceError
 from core.limits import LIMITS
 from signer.activation import devices, entering
 
@@ -25,6 +27,8 @@ __all__ = ["router"]
 router = APIRouter(prefix="/s/{token}", include_in_schema=False)
 _NEVER_KEPT: Final = {"cache-control": "no-store"}
 _POST: Final = [ANYONE, Depends(same_origin)]
+_ENROL_DAYS: Final = 1
+"""The person is there and enrols now."""
 
 
 class Answer(BaseModel):
@@ -54,11 +58,13 @@ async def page(token: str, request: Request) -> Response:
     try:
         link = await opened(token, request)
         described = await request.app.state.matters[link.kind](service, link).describe()
+        async with service.db.read() as uow:
+            phone = await phone_of(service, uow, link.person_id)
     except ServiceError as error:
         said = "link.unknown" if status_of(error) == 404 else error.code
         return render(request, "gone.html", service.realm, status=status_of(error), said=said)
     url = f"{request.app.state.rp.origin}/s/{token}"
-    return render(request, "approve.html", service.realm, described=described, url=url)
+    return render(request, "approve.html", service.realm, described=described, phone=phone, url=url)
 
 
 @router.get("/describe", dependencies=[ANYONE])
@@ -68,6 +74,22 @@ async def describe(matter: TheMatter, request: Request) -> JSONResponse:
     realm = request.app.state.service.realm.value
     return _json({"kind": said.kind, "portal": said.portal, "agency": said.agency, "realm": realm,
                   "deadline": None if said.deadline is None else said.deadline.isoformat()})  # fmt: skip
+
+
+# -------------------------------------------------------------------------------------------------------- enrolment
+@router.post("/enrol", dependencies=_POST)
+async def enrol(link: Opened, token: str, request: Request) -> JSONResponse:
+    """A way to the pages of enrolment and back: no phone yet, another one, or a lost one. It gives nobody anything.
+
+    Whoever goes there proves identity, or shows a passkey. Raises ``identity.nobody_expected``.
+    """
+    state = request.app.state
+    state.pace.address(request.client.host if request.client else "", "enter")
+    async with state.service.db.write() as uow:
+        if (await phone_of(state.service, uow, link.person_id)).state == "unknown":
+            raise Refused("identity.nobody_expected")
+        made = await state.service.parts().phones.link_for(uow, link.person_id, days=_ENROL_DAYS)
+    return _json({"location": f"/e/{made}#s={token}"})
 
 
 # ---------------------------------------------------------------------------------------------------------- entry

@@ -42,7 +42,7 @@ class CopiesMatter:
 
     async def show(self, person_id: str) -> Shown:
         """One question over all of them, in the order of the link. Raises ``copy.*``."""
-        waiting = await self._service.copies.questions.together(self._ids, person_id)
+        waiting = await self._service.copies.questions.together(await self._left(person_id), person_id)
         async with self._service.db.read() as uow:
             record = await redeem.record(uow, waiting.opened.tx)
             credential = await self._service.credentials.get(uow, record.credential)
@@ -57,6 +57,13 @@ class CopiesMatter:
             consequences=(f"sign.then.{part}", "sign.then.kept"), code=record.code, tx=waiting.opened.tx,
             challenge=waiting.opened.challenge, expires=dt.datetime.fromtimestamp(record.expires, dt.UTC),
         )  # fmt: skip
+
+    async def _left(self, person_id: str) -> list[str]:
+        """Those that still wait for this person: one given up meanwhile is no reason to leave the others. All where none does."""
+        async with self._service.db.read() as uow:
+            copies = [await store.get(uow, each) for each in self._ids]
+        left = [copy.id for copy in copies if copy.state == _AWAITS[_part(copy, person_id)]]
+        return left or list(self._ids)
 
     async def _earlier(self, uow: UnitOfWork, waiting: Waiting) -> tuple[Signer, ...]:
         """The officials whose signature a seal is set over."""
@@ -83,12 +90,12 @@ class CopiesMatter:
     async def approve(self, person_id: str, tx: str, assertion: Assertion) -> None:
         """Verified here and kept; every copy then goes on by itself. Raises ``activation.*``, ``copy.*``."""
         service = self._service
-        waiting = await service.copies.questions.together(self._ids, person_id)
+        waiting = await service.copies.questions.together(await self._left(person_id), person_id)
         if tx != waiting.opened.tx:  # asked again meanwhile: what was answered is no longer asked
             raise Conflict("activation.not_open")
         async with service.db.write() as uow:
             await redeem.approve(uow, service.clock, service.copies.signing.relying_party, tx, assertion)
-        service.reception.go_on(*self._ids)
+        service.reception.go_on(*(copy.id for copy in waiting.copies))
 
     async def start(self, person_id: str) -> None:
         """No provider signs copies. Raises ``request.no_provider``."""

@@ -56,10 +56,19 @@ class CopyQuestions:
         await self.directory.authorisation(uow, clerk_id, agency.id, Role.CLERK, regime)
 
     async def guard(self, uow: UnitOfWork, orders: Sequence[SigningOrder]) -> None:
-        """For the ceremony's second step: the people of every copy that is spent for."""
+        """For the ceremony's second step: whoever signs here, for every copy that is spent for.
+
+        An official whose term ended after the signature does not take it back: the seal asks for the clerk's role.
+        """
+        role = orders[0].role
         for copy in await store.by_orders(uow, [order.id for order in orders]):
             agency = await self.directory.agency(uow, copy.agency_id)
-            await self.require_people(uow, agency, copy.regime, copy.certifier_id, copy.clerk_id)
+            if role == "certifier":
+                await self.require_people(uow, agency, copy.regime, copy.certifier_id, copy.clerk_id)
+            else:
+                if copy.certifier_id == copy.clerk_id:
+                    raise Refused("copy.same_person")
+                await self.directory.authorisation(uow, copy.clerk_id, agency.id, Role.CLERK, copy.regime)
 
     async def ask(
         self, uow: UnitOfWork, copies: Sequence[CertifiedCopy], role: str, credential: Credential,

@@ -5,6 +5,7 @@ may pass (a part that does not answer) puts it back.
 """
 
 import asyncio
+import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,8 @@ from signer.copies.intake import take_in
 
 __all__ = ["Reception"]
 
+_LONGEST_REST = 300.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reception:
@@ -43,6 +46,8 @@ class Reception:
     _held: set[str] = field(default_factory=set)
     _busy: set[str] = field(default_factory=set)
     _waiting: dict[str, list[asyncio.Future[None]]] = field(default_factory=dict)
+    _resting: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Copy → not before (monotonic seconds), and how long it rested last."""
 
     async def serve(self) -> None:
         """Until cancelled: take what is there, then wait for the bell."""
@@ -74,8 +79,8 @@ class Reception:
     async def _take_up(self) -> None:
         """Copies that rest for no person and whose job has ended: a part did not answer for too long, or a crash."""
         async with self.db.read() as uow:
-            left = await store.interrupted(uow)
-        if left := [copy_id for copy_id in left if copy_id not in self._busy]:
+            left = await store.interrupted(uow, self.clock.now())
+        if left := [copy_id for copy_id in left if copy_id not in self._busy and not self._rests(copy_id)]:
             known = {key for kind, key in await self.jobs.under_way() if kind == "copy"}
             for copy_id in [each for each in left if each not in known][: LIMITS["inbox.at_once"]]:
                 self.go_on(copy_id)
@@ -135,8 +140,16 @@ class Reception:
     async def _advance(self, copy_id: str) -> None:
         try:
             await self.jobs.run("copy", copy_id)
+            self._resting.pop(copy_id, None)
         except Exception as error:  # noqa: BLE001 - it waits for a person, or a sweep takes it up again: the row says which
             logger().info("copy.rests", id=copy_id, code=code_of(error))
+            _, last = self._resting.get(copy_id, (0.0, LIMITS["inbox.sweep_seconds"] / 2))
+            rest = min(2 * last, _LONGEST_REST)
+            self._resting[copy_id] = time.monotonic() + rest, rest
+
+    def _rests(self, copy_id: str) -> bool:
+        """Whether a sweep leaves it alone for now: what fails again and again must not take the others' turn."""
+        return self._resting.get(copy_id, (0.0, 0.0))[0] > time.monotonic()
 
     def held(self, taken: Collection[PortalRequest]) -> None:
         """Taken and not settled yet; ``admit`` lets each go."""

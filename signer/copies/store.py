@@ -79,10 +79,13 @@ async def by_orders(uow: UnitOfWork, order_ids: Sequence[str]) -> list[Certified
     return [_from(row) for row in await uow.execute(query)]
 
 
-async def interrupted(uow: UnitOfWork) -> list[str]:
-    """Unfinished copies that wait for no person: somebody was at work on them, or should be."""
-    t, o = copy_table.c, order_table.c
-    answered = sa.exists().where(activation_table.c.tx == o.activation_tx, activation_table.c.state == "approved")
+async def interrupted(uow: UnitOfWork, now: dt.datetime) -> list[str]:
+    """Unfinished copies that wait for no person: somebody was at work on them, or should be.
+
+    An approval that ran out before it was spent is none: its person is asked again.
+    """
+    t, o, a = copy_table.c, order_table.c, activation_table.c
+    answered = sa.exists().where(a.tx == o.activation_tx, a.state == "approved", a.expires_at > now)
     due = sa.exists().where(
         o.id.in_([t.certifier_order, t.seal_order]),
         sa.or_(o.state == "intended", sa.and_(o.state == "prepared", answered)),

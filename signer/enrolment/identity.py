@@ -222,6 +222,19 @@ class Identities:
         mine = t.person_id == person_id, t.state == "asserted"
         await uow.execute(run_table.update().where(*mine).values(state="ended", email=None))
 
+    @staticmethod
+    async def carry_over(uow: UnitOfWork, person_id: str, token: str) -> None:
+        """A portal's word, if there is one, holds for the person's newest link."""
+        t = run_table.c
+        mine = t.person_id == person_id, t.state == "asserted"
+        await uow.execute(run_table.update().where(*mine).values(link=sha256_of(token)))
+
+    async def is_vouched(self, uow: UnitOfWork, person_id: str) -> bool:
+        """Whether a portal has given its word on who this is, and it may still be used."""
+        t = run_table.c
+        mine = t.person_id == person_id, t.state == "asserted", t.expires_at > self.clock.now()
+        return (await uow.execute(sa.select(t.id).where(*mine).limit(1))).first() is not None
+
     async def vouched_run(self, uow: UnitOfWork, link: Link) -> Run | None:
         """What a portal said for this link, if it may still be used."""
         t = run_table.c

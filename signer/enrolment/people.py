@@ -109,6 +109,10 @@ class People:
             return None
         return _NUMBER.fullmatch(national_id) is not None and hmac.compare_digest(kept, self._mac(national_id))
 
+    async def has_number(self, uow: UnitOfWork, person_id: str) -> bool:
+        """Whether anybody has told it."""
+        return await self._mac_of(uow, person_id) is not None
+
     async def behind(self, uow: UnitOfWork, national_id: str) -> list[str]:
         """All persons with that number: the citizen, and the same human for each agency. Raises ``people.bad_number``."""
         t = number_table.c

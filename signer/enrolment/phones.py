@@ -85,17 +85,23 @@ class Phones:
         email: str | None = None,
         days: int = 14,
     ) -> str:
-        """The same inside a transaction: for a step whose person has no credential yet."""
+        """The same inside a transaction: for a step whose person has no phone yet. What a portal said goes along."""
         await self.directory.person(uow, person_id)
         if national_id is not None:
             await self.people.know(uow, person_id, national_id)
         if email is not None and await self.people.contact(uow, person_id) is None:
             await self.people.set_contact(uow, person_id, email)  # a known address changes only by enrolling
         await end_links(uow, self.clock, "enrol", person_id)
-        return await make_link(
+        token = await make_link(
             uow, self.clock, kind="enrol", subject=[person_id], person_id=person_id,
             expires_at=self.clock.now() + dt.timedelta(days=days),
         )  # fmt: skip
+        await self.identities.carry_over(uow, person_id, token)
+        return token
+
+    async def can_be_proven(self, uow: UnitOfWork, person_id: str) -> bool:
+        """Whether somebody could show to be this person: a number is known, or a portal has given its word."""
+        return await self.people.has_number(uow, person_id) or await self.identities.is_vouched(uow, person_id)
 
     async def vouched(self, person_id: str, *, level: str, email: str, subject: str, days: int = 3) -> str:
         """A link token for a person whose identity a portal asserts. Raises what ``Identities.vouched`` raises."""

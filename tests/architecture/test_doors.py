@@ -37,7 +37,8 @@ def every(app):
 
 @pytest.fixture(scope="module")
 def public():
-    return every(routes(SimpleNamespace(service=SimpleNamespace(realm=Realm.TRAINING))))  # all that other realms have, and the guide
+    service = SimpleNamespace(realm=Realm.TRAINING)  # all that other realms have, and the guide
+    return every(routes(SimpleNamespace(service=service)))
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import datetime as dt
 import io
 import threading
 
-import httpx2
 import uvicorn
 from PIL import Image, ImageDraw
 
@@ -17,7 +16,6 @@ from api.portal.requests import lay
 from api.portal.schemas import CopyIn
 from api.portal.uploads import keep_file
 from api.sign.app import make_sign_app
-from api.signing import relying_party
 from api.web.app import make_app
 from core.clock import SystemClock
 from core.ids import new_id
@@ -29,6 +27,7 @@ from signer.enrolment import tickets
 from tests.conftest import BentClock
 from tests.flows import house, town
 from tests.flows.authenticator import Authenticator
+from tests.flows.phones import copies_phone
 
 
 def sheet(number: int, pages: int, dpi: int = 110) -> bytes:
@@ -135,13 +134,9 @@ class Office:
         self.do(self._approve(copy_id, hand))
 
     async def _approve(self, copy_id: str, hand: Authenticator) -> None:
-        origin = relying_party(self.service.settings).origin
-        door = httpx2.ASGITransport(make_sign_app(self.service))
-        async with httpx2.AsyncClient(transport=door, base_url=origin) as phone:
-            asked = (await phone.get(f"/approvals/{copy_id}")).json()
-            given = {"tx": asked["tx"], "credential": hand.get(asked["publicKey"], origin)}
-            answer = await phone.post(f"/approvals/{copy_id}", json=given)
-            assert answer.status_code == 202, answer.text
+        phone = await copies_phone(self.service, hand, copy_id)
+        await phone.enter()
+        await phone.approve(await phone.show())
         await self.parts.signer.rest(copy_id, 20)
 
     def tomorrow(self) -> None:

@@ -148,7 +148,7 @@ def _run(work) -> None:
     try:
         work()
         code = 0
-    except BaseException:  # noqa: BLE001 - whatever it was, nothing runs on in a fork of the parent
+    except BaseException:
         traceback.print_exc()
     finally:
         sys.stdout.flush()

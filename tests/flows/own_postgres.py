@@ -53,7 +53,7 @@ class OwnPostgres:
     def start(self) -> None:
         """Also after a kill: what its processes still hold lets go within a moment."""
         until = time.monotonic() + 30
-        options = f"-k {self._home} -c listen_addresses='' -c max_connections=100"
+        options = f"-k {self._home} -c listen_addresses='' -c max_connections=100 -F"  # what a killed process wrote, the kernel still has
         while True:
             try:
                 self._run("pg_ctl", "-D", str(self.data), "-w", "-l", str(self._home / "log"), "-o", options, "start")

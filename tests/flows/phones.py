@@ -1,5 +1,6 @@
 """People with phones, for tests: somebody with a key and a passkey, and what the signing page's script asks for them."""
 
+import datetime as dt
 import io
 
 import httpx2
@@ -11,8 +12,10 @@ from api.roles import ProcessRole
 from api.sign.app import make_sign_app
 from api.signing import relying_party
 from core.settings import Settings
+from signer.copies import store
 from signer.enrolment.keys import PersonKeys
 from signer.formats.typeface import typeface
+from signer.links import make_link
 from tests.flows.authenticator import Authenticator
 
 HERE = "Người làm đơn"
@@ -169,3 +172,21 @@ def sign_door_at(bind: str, settings: Settings) -> httpx2.AsyncClient:
     """The same over the network: ``bind`` is where the process listens; the host is the one of the settings."""
     rp = relying_party(settings)
     return httpx2.AsyncClient(base_url=f"http://{bind}", headers={"host": rp.rp_id}, timeout=60)
+
+
+# ------------------------------------------------------------------------------------------------------------- copies
+async def copies_link(service, *copy_ids: str) -> str:
+    """A link over copies for the person they wait for, as the desk hands it out."""
+    async with service.db.write() as uow:
+        copies = [await store.get(uow, each) for each in copy_ids]
+        sealing = copies[0].state != "awaiting_certifier"
+        return await make_link(
+            uow, service.clock, kind="copies", subject=copy_ids,
+            person_id=copies[0].clerk_id if sealing else copies[0].certifier_id,
+            expires_at=service.clock.now() + dt.timedelta(hours=1),
+        )  # fmt: skip
+
+
+async def copies_phone(service, hand: Authenticator, *copy_ids: str, http=None) -> PhoneClient:
+    """That person's phone before such a link."""
+    return PhoneClient(http or sign_door(service), hand, await copies_link(service, *copy_ids))

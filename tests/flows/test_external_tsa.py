@@ -40,7 +40,7 @@ async def test_a_copy_stamped_outside_is_genuine_and_an_absent_authority_loses_n
             await certify_file(service, [town.scan("hai")], "b.jpg", town.request(), tmp_path)
         assert caught.value.code == "tsa.unavailable"
         async with service.db.read() as uow:
-            (left,) = await store.interrupted(uow)
+            (left,) = await store.interrupted(uow, service.clock.now())
     async with bootstrap.open_service(plain, ProcessRole.SIGNER) as service:
         await service.jobs.settle(30)
         for _ in range(100):

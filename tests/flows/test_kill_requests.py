@@ -75,7 +75,7 @@ def home(request, tmp_path_factory, nursery):
     ("documents", "signers", "points"),
     [
         (2, 1, [f"1:{each}" for each in (*SIGNING, *child.END)]),
-        (1, 2, [*(f"1:{each}" for each in SIGNING), *(f"2:{each}" for each in (*SIGNING, *child.END))]),
+        (1, 2, ["1:signer.record", *(f"2:{each}" for each in (*SIGNING, *child.END))]),
     ],
     ids=["two documents", "two signers"],
 )

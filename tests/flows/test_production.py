@@ -1,19 +1,18 @@
 """Outside training: a portal's copy waits for its people; their passkeys answer to the signer, and to nobody else."""
 
 import asyncio
+import datetime as dt
 import json
 
-import httpx2
 import pytest
 
-from api.sign.app import make_sign_app
-from api.signing import relying_party
 from core.formats import typed_code
 from core.values import Realm
 from signer.copies import store
 from tests.api.portal.conftest import paper
 from tests.flows import house, town
 from tests.flows.authenticator import Authenticator
+from tests.flows.phones import Problem, copies_phone, give_phone, sign_door
 
 
 @pytest.fixture
@@ -25,11 +24,9 @@ async def production(tmp_path):
         portal.headers["authorization"] = f"Bearer {key}"
         hands = {}
         for person in (await portal.get("/api/v1/agencies/H1/people")).json()["items"]:
-            hands[person["roles"][0]["role"]] = Authenticator()
-            await hands[person["roles"][0]["role"]].enrol(service, person["id"])
-        door = httpx2.ASGITransport(make_sign_app(service))
-        async with httpx2.AsyncClient(transport=door, base_url=relying_party(settings).origin) as phone:
-            yield portal, phone, service, hands
+            hands[person["roles"][0]["role"]] = await give_phone(service, person["id"])
+        async with sign_door(service) as door:
+            yield portal, door, service, hands
 
 
 async def leave_a_paper(portal):
@@ -41,25 +38,34 @@ async def leave_a_paper(portal):
     return answer.json()
 
 
-async def answer(phone, copy_id, hand, **how):
-    asked = (await phone.get(f"/approvals/{copy_id}")).json()
-    origin = how.pop("origin", str(phone.base_url).rstrip("/"))
-    credential = hand.get({**asked["publicKey"], **how.pop("options", {})}, origin, **how)
-    return await phone.post(f"/approvals/{copy_id}", json={"tx": asked["tx"], "credential": credential})
+async def before(production, copy, role):
+    """The phone of who holds ``role``, entered, with what is to be approved before it."""
+    _, door, service, hands = production
+    phone = await copies_phone(service, hands[role], copy["id"], http=door)
+    await (await phone.enter()).show()
+    return phone
+
+
+async def refused(work):
+    with pytest.raises(Problem) as caught:
+        await work
+    return caught.value.code
+
+
+async def state_of(portal, copy, wait=0):
+    return (await portal.get(f"/api/v1/copies/{copy['id']}?wait={wait}")).json()["state"]
 
 
 async def test_two_people_approve_with_their_own_passkeys_and_the_copy_is_released(production):
-    portal, phone, _, hands = production
+    portal = production[0]
     copy = await leave_a_paper(portal)
     assert copy["state"] == "awaiting_certifier", copy
     assert (copy["code"], copy["qr"]) == (None, None)
-    asked = (await phone.get(f"/approvals/{copy['id']}")).json()
-    assert (asked["role"], asked["title"], asked["pages"]) == ("certifier", "Giấy khai sinh", 1)
-    assert (await answer(phone, copy["id"], hands["certifier"])).status_code == 202
-    seen = (await portal.get(f"/api/v1/copies/{copy['id']}?wait=20")).json()
-    assert seen["state"] == "awaiting_seal"
-    assert (await phone.get(f"/approvals/{copy['id']}")).json()["role"] == "seal"
-    assert (await answer(phone, copy["id"], hands["clerk"])).status_code == 202
+    phone = await before(production, copy, "certifier")
+    assert (phone.shown["title"], len(phone.shown["documents"])) == ("Giấy khai sinh", 1)
+    await phone.approve()
+    assert await state_of(portal, copy, 20) == "awaiting_seal"
+    await (await before(production, copy, "clerk")).approve()
     seen = (await portal.get(f"/api/v1/copies/{copy['id']}?wait=20")).json()
     assert seen["state"] == "released"
     file = (await portal.get(seen["links"]["file"])).content
@@ -70,66 +76,79 @@ async def test_two_people_approve_with_their_own_passkeys_and_the_copy_is_releas
 
 
 async def test_what_is_no_answer_of_the_right_person_here_and_now_moves_nothing(production):
-    portal, phone, _, hands = production
+    portal, _, _, hands = production
     copy = await leave_a_paper(portal)
+    phone = await before(production, copy, "certifier")
     wrong = {
-        "activation.foreign_passkey": {"hand": hands["clerk"]},
         "activation.wrong_origin": {"origin": "http://localhost"},
         "activation.no_user_verification": {"flags": 0x01},
         "activation.wrong_type": {"kind": "webauthn.create"},
-        "activation.wrong_challenge": {"options": {"challenge": "AAAA"}},
     }
     for code, how in wrong.items():
-        refused = await answer(phone, copy["id"], how.pop("hand", hands["certifier"]), **how)
-        assert (refused.status_code, refused.json()["code"]) == (403, code)
-    stranger = await answer(phone, copy["id"], Authenticator())
-    assert stranger.json()["code"] == "activation.foreign_passkey"
-    assert (await portal.get(f"/api/v1/copies/{copy['id']}")).json()["state"] == "awaiting_certifier"
+        assert await refused(phone.approve(**how)) == code
+    other = {**phone.shown, "publicKey": {**phone.shown["publicKey"], "challenge": "AAAA"}}
+    assert await refused(phone.approve(other)) == "activation.wrong_challenge"
+    for hand in (hands["clerk"], Authenticator()):
+        phone.hand = hand
+        assert await refused(phone.approve()) == "activation.foreign_passkey"
+    assert await state_of(portal, copy) == "awaiting_certifier"
+
+
+async def test_nobody_but_the_person_sees_or_changes_what_waits(production):
+    portal, door, service, hands = production
+    copy = await leave_a_paper(portal)
+    phone = await before(production, copy, "certifier")
+    stranger = await copies_phone(service, hands["clerk"], copy["id"], http=door)
+    assert await refused(stranger.enter()) == "activation.foreign_passkey"
+    for path in (f"/approvals/{copy['id']}", f"/s/{copy['id']}/describe"):
+        assert (await door.get(path)).status_code in {404, 422}
+    await phone.approve()  # the question stood
+    assert await state_of(portal, copy, 20) == "awaiting_seal"
 
 
 async def test_an_answer_is_good_once_and_for_its_own_copy(production):
-    portal, phone, _, hands = production
+    portal = production[0]
     one, two = await leave_a_paper(portal), await leave_a_paper(portal)
-    asked = (await phone.get(f"/approvals/{one['id']}")).json()
-    credential = hands["certifier"].get(asked["publicKey"], str(phone.base_url).rstrip("/"))
-    elsewhere = await phone.post(f"/approvals/{two['id']}", json={"tx": asked["tx"], "credential": credential})
-    assert (elsewhere.status_code, elsewhere.json()["code"]) == (409, "activation.not_open")
-    body = {"tx": asked["tx"], "credential": credential}
-    assert (await phone.post(f"/approvals/{one['id']}", json=body)).status_code == 202
-    again = await phone.post(f"/approvals/{one['id']}", json=body)
-    assert again.status_code in {403, 409}
-    assert (await portal.get(f"/api/v1/copies/{two['id']}")).json()["state"] == "awaiting_certifier"
+    first, second = await before(production, one, "certifier"), await before(production, two, "certifier")
+    assert await refused(second.approve(first.shown)) == "activation.not_open"
+    await first.approve()
+    assert await refused(first.approve()) in {"activation.not_open", "copy.awaits_nobody"}
+    assert await state_of(portal, two) == "awaiting_certifier"
 
 
 async def test_a_question_whose_time_ran_out_is_asked_again(production, monkeypatch):
-    portal, phone, service, hands = production
+    portal, _, service, _ = production
     copy = await leave_a_paper(portal)
-    first = (await phone.get(f"/approvals/{copy['id']}")).json()
+    phone = await before(production, copy, "certifier")
+    first = phone.shown
     later = service.clock.now().timestamp() + 700
     monkeypatch.setattr(type(service.clock), "now", lambda _: town.at(later))
-    second = (await phone.get(f"/approvals/{copy['id']}")).json()
-    assert second["tx"] != first["tx"]
-    late = hands["certifier"].get(first["publicKey"], str(phone.base_url).rstrip("/"))
-    refused = await phone.post(f"/approvals/{copy['id']}", json={"tx": first["tx"], "credential": late})
-    assert refused.json()["code"] == "activation.not_open"
+    assert (await phone.show())["tx"] != first["tx"]
+    assert await refused(phone.approve(first)) == "activation.not_open"
 
 
 async def test_the_signers_door_answers_only_under_its_own_name_and_to_its_own_pages(production):
-    portal, phone, _, hands = production
+    portal, door, _, _ = production
     copy = await leave_a_paper(portal)
-    assert (await phone.get(f"/approvals/{copy['id']}", headers={"host": "localhost"})).status_code == 421
-    asked = (await phone.get(f"/approvals/{copy['id']}")).json()
-    credential = hands["certifier"].get(asked["publicKey"], str(phone.base_url).rstrip("/"))
-    body = {"tx": asked["tx"], "credential": credential}
-    crossed = await phone.post(f"/approvals/{copy['id']}", json=body, headers={"origin": "http://evil.localhost"})
-    assert crossed.json()["code"] == "activation.wrong_origin"
-    assert (await phone.get("/approvals/nothing")).json()["code"] == "copy.no_such_copy"
-    for broken in ({}, {"tx": asked["tx"]}, {**body, "more": 1}, {**body, "tx": "x"}):
-        assert (await phone.post(f"/approvals/{copy['id']}", json=broken)).status_code == 422
-    bad = {**credential, "rawId": "%%%"}
-    assert (
-        await phone.post(f"/approvals/{copy['id']}", json={"tx": asked["tx"], "credential": bad})
-    ).status_code == 400
+    phone = await before(production, copy, "certifier")
+    assert (await door.get(f"/s/{phone.token}/describe", headers={"host": "localhost"})).status_code == 421
+    body = {"tx": phone.shown["tx"], "credential": phone.hand.get(phone.shown["publicKey"], phone.origin)}
+    for origin in ({}, {"origin": "http://evil.localhost"}):
+        crossed = await door.post(f"/s/{phone.token}/approve", json=body, headers={**phone.headers, **origin})
+        assert crossed.json()["code"] == "web.foreign_page"
+    assert await state_of(portal, copy) == "awaiting_certifier"
+
+
+async def test_one_of_two_given_up_leaves_the_other_to_be_approved(production):
+    portal, door, service, hands = production
+    one, two = await leave_a_paper(portal), await leave_a_paper(portal)
+    phone = await copies_phone(service, hands["certifier"], one["id"], two["id"], http=door)
+    await (await phone.enter()).show()
+    await service.copies.void(one["id"], "người dân rút hồ sơ")
+    assert await refused(phone.approve()) == "activation.not_open"
+    assert [each["id"] for each in (await phone.show())["documents"]] == [two["id"]]
+    await phone.approve()
+    assert await state_of(portal, two, 20) == "awaiting_seal"
 
 
 async def test_a_drafts_code_never_reads_as_valid(production):
@@ -147,22 +166,25 @@ async def test_a_drafts_code_never_reads_as_valid(production):
 
 
 async def test_many_who_ask_at_once_get_the_same_question(production, monkeypatch):
-    portal, phone, service, hands = production
+    portal, door, service, hands = production
     copy = await leave_a_paper(portal)
     later = service.clock.now().timestamp() + 700
     monkeypatch.setattr(type(service.clock), "now", lambda _: town.at(later))
-    asked = [a.json() for a in await asyncio.gather(*(phone.get(f"/approvals/{copy['id']}") for _ in range(8)))]
-    assert len({a["tx"] for a in asked}) == 1
-    assert hands
+    asked = await asyncio.gather(*(service.copies.question(copy["id"]) for _ in range(8)))
+    assert len({opened.tx for _, opened in asked}) == 1
 
 
 async def test_an_answer_given_just_before_a_crash_is_not_lost(production, monkeypatch):
-    portal, phone, service, hands = production
+    portal, _, service, _ = production
     copy = await leave_a_paper(portal)
-    monkeypatch.setattr(type(service.reception), "go_on", lambda self, copy_id: None)  # the process dies here
-    assert (await answer(phone, copy["id"], hands["certifier"])).status_code == 202
+    phone = await before(production, copy, "certifier")
+    monkeypatch.setattr(type(service.reception), "go_on", lambda self, *ids: None)  # the process dies here
+    await phone.approve()
     monkeypatch.undo()
     async with service.db.read() as uow:
-        assert await store.interrupted(uow) == [copy["id"]]
+        assert await store.interrupted(uow, service.clock.now()) == [copy["id"]]
+        # nobody spends an approval that ran out: its person is asked again, and it takes nobody's turn
+        assert await store.interrupted(uow, service.clock.now() + dt.timedelta(seconds=700)) == []
+    service.reception._resting.clear()
     await service.reception._take_up()
-    assert (await portal.get(f"/api/v1/copies/{copy['id']}?wait=20")).json()["state"] == "awaiting_seal"
+    assert await state_of(portal, copy, 20) == "awaiting_seal"

@@ -175,6 +175,18 @@ async function enter() {
   await follow();
 }
 
+/** To the pages of enrolment, which lead back here. */
+async function enrol() {
+  note('entry-note', '');
+  try {
+    const given = await retried(() => post(`${base}/enrol`), 4);
+    if (/^\/e\/[A-Za-z0-9_-]+#s=[A-Za-z0-9_-]+$/.test(given.location)) location.assign(given.location);
+  } catch (error) {
+    if (error.code === 'link.unknown') throw error;
+    note('entry-note', error.code === 'offline' ? $('line').textContent : error.title);
+  }
+}
+
 async function approve() {
   note('answer-note', '');
   const credential = await answerOf(shown.publicKey, 'answer-note');
@@ -231,7 +243,8 @@ async function refuse() {
 
 // ----------------------------------------------------------------------------------------------------------- start
 alive();
-$('enter').addEventListener('click', () => working($('enter'), enter));
+if ($('enter')) $('enter').addEventListener('click', () => working($('enter'), enter));
+for (const each of document.querySelectorAll('.to-enrol')) each.addEventListener('click', () => working(each, enrol));
 $('again').addEventListener('click', () => working($('again'), follow));
 $('approve').addEventListener('click', () => working($('approve'), approve));
 $('start').addEventListener('click', () => working($('start'), start));

@@ -29,6 +29,10 @@ for (const button of document.querySelectorAll('[data-copy]')) {
   });
 }
 
+// said here, before anybody has typed a number in vain
+const noKey = document.getElementById('no-key');
+if (noKey) noKey.hidden = !!(window.PublicKeyCredential && navigator.credentials && navigator.credentials.create);
+
 const check = document.getElementById('check');
 if (check && window.DataTransfer) {
   check.hidden = false;

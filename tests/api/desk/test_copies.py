@@ -4,12 +4,9 @@ import datetime as dt
 import json
 import re
 
-import httpx2
 import pytest
 
 from api.desk.inbox import CHECKS
-from api.sign.app import make_sign_app
-from api.signing import relying_party
 from core.errors import ServiceError
 from core.ids import new_id
 from signer.copies import store
@@ -18,6 +15,7 @@ from signer.requests.model import NewDocument, NewRequest, NewStep
 from tests.api.desk.conftest import PAGE, Browser
 from tests.flows import town
 from tests.flows.authenticator import Authenticator
+from tests.flows.phones import copies_phone
 from tests.signer.requests.office import paper as letter
 
 LINK = re.compile(r'id="signing-link" href="(http://sign\.localhost:8001/s/([A-Za-z0-9_-]{26,}))"')
@@ -25,13 +23,9 @@ LINK = re.compile(r'id="signing-link" href="(http://sign\.localhost:8001/s/([A-Z
 
 async def approve(desk, copy_id: str, hand: Authenticator) -> None:
     """On the signing origin, as the phone does."""
-    origin = relying_party(desk.parts.service.settings).origin
-    door = httpx2.ASGITransport(make_sign_app(desk.signer))
-    async with httpx2.AsyncClient(transport=door, base_url=origin) as phone:
-        asked = (await phone.get(f"/approvals/{copy_id}")).json()
-        credential = hand.get(asked["publicKey"], origin)
-        answer = await phone.post(f"/approvals/{copy_id}", json={"tx": asked["tx"], "credential": credential})
-        assert answer.status_code == 202, answer.text
+    phone = await copies_phone(desk.signer, hand, copy_id)
+    await phone.enter()
+    await phone.approve(await phone.show())
     await desk.parts.signer.rest(copy_id, 20)
 
 

@@ -19,12 +19,15 @@ from api.sign.app import make_sign_app
 from api.sign.shown import Described, File, Paper, Seal, Shown, Signer, Standing
 from api.signing import relying_party
 from core.db import Database
+from core.directory.model import Role
 from core.directory.records import Directory
 from core.errors import Conflict, NotFound, Refused
 from core.settings import Settings
-from core.values import Realm
+from core.values import Realm, Regime
 from signer import links
 from signer.activation import redeem
+from signer.credentials import Credentials
+from signer.enrolment.people import People
 from tests.flows.authenticator import Authenticator, text
 
 TITLE = "Đơn đề nghị <b>cấp lại</b> sổ đỏ"
@@ -195,8 +198,14 @@ async def opened(path, clock, realm=Realm.TRAINING, **settings):
         directory = Directory(clock)
         async with db.write() as uow:
             agency = await directory.add_agency(uow, realm=realm, code="H1", name="UBND xã", parent="P")
-            people = [(await directory.add_person(uow, agency, name)).id for name in ("Bưởi", "Khế")]
-        parts = SimpleNamespace(phones=None)  # enrolment has tests of its own
+            persons = [await directory.add_person(uow, agency, name) for name in ("Bưởi", "Khế")]
+            await directory.authorise(  # a clerk: the passkey is all there is to have
+                uow, persons[0], Role.CLERK, capacity="", number="1/QĐ", dated=clock.now(), valid_from=clock.now(),
+                valid_to=None, scope=frozenset(Regime),
+            )  # fmt: skip
+        people = [each.id for each in persons]
+        known = People(clock=clock, directory=directory, credentials=Credentials(clock), key=b"k" * 32)
+        parts = SimpleNamespace(phones=None, people=known)  # enrolment has tests of its own
         service = SimpleNamespace(
             settings=made, clock=clock, db=db, realm=realm, directory=directory, parts=lambda: parts
         )
