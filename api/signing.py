@@ -14,7 +14,7 @@ from audit.log import Log
 from ca_bridge.timestamp.authority import EmbeddedTimestampAuthority
 from ca_bridge.timestamp.client import ExternalTimestampAuthority
 from core.clock import Clock
-from core.db import Database
+from core.db import Database, UnitOfWork
 from core.directory.records import Directory
 from core.errors import NotFound, Refused
 from core.jobs import Jobs, Note
@@ -25,6 +25,7 @@ from core.settings import Settings
 from core.signing import SigningKey, Timestamper
 from core.values import Realm
 from signer.activation import redeem
+from signer.activation.devices import passkeys_of
 from signer.activation.passkeys import RelyingParty, SoftwarePasskey
 from signer.ceremony import SigningDesk
 from signer.copies.batches import BatchWork
@@ -92,6 +93,25 @@ def key_opener(store: KeyStore, budgets: Budgets) -> OpenKey:
         return BudgetedKey(key, credential.key.name, credential.purpose, budgets)
 
     return opened
+
+
+class TrainingHand:
+    """Satisfies ``signer.asking.Approver``: a software passkey under the home answers (the class refuses any other realm)."""
+
+    def __init__(self, settings: Settings, clock: Clock, db: Database, rp: RelyingParty) -> None:
+        self._settings, self._clock, self._db, self._rp = settings, clock, db, rp
+
+    async def stands_in_for(self, uow: UnitOfWork, person_id: str) -> bool:
+        """Until the person practises with a real phone."""
+        if not _passkey_path(self._settings, person_id).is_file():
+            return False
+        return all(p.kind == SoftwarePasskey.kind for p in await passkeys_of(uow, person_id) if p.state == "active")
+
+    async def answer(self, person_id: str, tx: str, challenge: bytes) -> None:
+        """Approve, as the person's phone would."""
+        passkey = SoftwarePasskey.load(Realm.TRAINING, _passkey_path(self._settings, person_id).read_bytes())
+        async with self._db.write() as uow:
+            await redeem.approve(uow, self._clock, self._rp, tx, passkey.answer(challenge, self._rp))
 
 
 def make_enrolment(
@@ -211,12 +231,6 @@ async def open_signer(
         providers=providers.keys(lambda order_id: shown_at_provider(db, order_id)),
     )  # fmt: skip
 
-    async def training_hand(person_id: str, tx: str, challenge: bytes) -> None:
-        """A software passkey answers: realm training only (the class refuses any other)."""
-        passkey = SoftwarePasskey.load(realm, _passkey_path(settings, person_id).read_bytes())
-        async with db.write() as uow:
-            await redeem.approve(uow, clock, rp, tx, passkey.answer(challenge, rp))
-
     pictures = Pictures(db, clock, documents, sandbox)
     publisher = Publisher(
         db=db, clock=clock, directory=parts.directory, credentials=parts.credentials, open_key=open_key
@@ -227,7 +241,7 @@ async def open_signer(
         printer=Printer(db=db, directory=parts.directory, register=parts.register, credentials=parts.credentials,
                         documents=documents, open_key=open_key, sandbox=sandbox, host=settings.host,
                         system=settings.system_name),
-        checks=evidence, approver=training_hand if realm is Realm.TRAINING else None, client="dauso-cli",
+        checks=evidence, approver=TrainingHand(settings, clock, db, rp) if realm is Realm.TRAINING else None, client="dauso-cli",
         told=notices.mark,
     )  # fmt: skip
     jobs = _jobs(settings, clock, copies)

@@ -108,6 +108,8 @@ LIMITS: Final[dict[str, int]] = {
     "request.letters": 500,  # of a title, a reason, a refusal
     "request.days": 92,  # longest time until a request's deadline
     "request.lease_seconds": 420,  # one person's time with a revision; an approval given in it may still be spent until activation.seconds
+    "request.prepare_seconds": 30,  # a lease while the papers are made ready; kept running by who makes them
+    "request.rest_seconds": 60,  # whose time with a revision ran out lets others first, where others were turned away
     "request.provider_seconds": 900,  # how long a provider may take to ask the person in its own app
     "request.remind_seconds": 3_600,  # between two reminders of one signer
     "request.link_days": 7,  # after the deadline: a signer's link still says what became of it, and gives the file

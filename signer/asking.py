@@ -6,6 +6,7 @@ answer that is on its way to the old one comes too late, or the new one was neve
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 import sqlalchemy as sa
 
@@ -20,8 +21,17 @@ from signer.records import order_table
 
 __all__ = ["Approver", "Question", "asked_again", "ensure_approved", "open_question"]
 
-Approver = Callable[[str, str, bytes], Awaitable[None]]
-"""``(person_id, tx, challenge)``: get the person's passkey to answer. Exists in realm training only."""
+
+class Approver(Protocol):
+    """In realm training, and nowhere else: answers for simulated people who have no phone of their own."""
+
+    async def stands_in_for(self, uow: UnitOfWork, person_id: str) -> bool:
+        """Whether it would answer; false as soon as a person practises with a phone."""
+
+    async def answer(self, person_id: str, tx: str, challenge: bytes) -> None:
+        """The software passkey of that person approves."""
+
+
 Question = Callable[[UnitOfWork, Credential, Sequence[Digest]], Awaitable[redeem.Opened]]
 """Opens the approval of exactly these digests."""
 
@@ -44,16 +54,17 @@ async def ensure_approved(
     """The orders with an approved activation. Raises ``waiting`` where no person can be asked from here."""
     async with desk.db.read() as uow:
         status = await redeem.status(uow, desk.clock, orders[0].activation_tx)
+        here = approver is not None and await approver.stands_in_for(uow, orders[0].person_id)
     if status.state == "approved":
         return orders
     if status.state == "spent":  # by who goes on with another order of the same approval: look at this one again
         raise Conflict("activation.spent")
-    if approver is None:
+    if approver is None or not here:
         raise waiting
     opened = redeem.Opened(orders[0].activation_tx, status.challenge)
     if status.state != "open":
         orders, opened = await asked_again(desk, orders, ask)
-    await approver(orders[0].person_id, opened.tx, opened.challenge)
+    await approver.answer(orders[0].person_id, opened.tx, opened.challenge)
     return orders
 
 

@@ -20,7 +20,7 @@ from core.errors import BadInput, NotFound
 from core.ids import random_bytes
 from core.limits import LIMITS
 
-__all__ = ["KINDS", "Link", "end_links", "find_link", "link_table", "make_link"]
+__all__ = ["KINDS", "Link", "end_links", "extend_links", "find_link", "link_table", "make_link"]
 
 KINDS: Final = frozenset({"step", "copies", "decision", "enrol"})
 _TOKEN_BYTES: Final = 24
@@ -105,6 +105,17 @@ async def end_links(uow: UnitOfWork, clock: Clock, kind: str, subject_id: str) -
         link_table.update()
         .where(t.sha256.in_(named), t.kind == kind, t.ended_at.is_(None))
         .values(ended_at=clock.now())
+    )
+
+
+async def extend_links(uow: UnitOfWork, kind: str, subject_id: str, expires_at: dt.datetime) -> None:
+    """Links of this kind that name ``subject_id`` and still open something do so until then, never shorter than before."""
+    named = sa.select(subject_table.c.link_sha256).where(subject_table.c.subject_id == subject_id)
+    t = link_table.c
+    await uow.execute(
+        link_table.update()
+        .where(t.sha256.in_(named), t.kind == kind, t.ended_at.is_(None), t.expires_at < expires_at)
+        .values(expires_at=expires_at)
     )
 
 

@@ -2,7 +2,7 @@
 
 The web process has judged shape and rights already. What may not depend on it is judged here again from the tables
 that it cannot write: that the client is alive, holds the agency and the scope, owns the request, and where signers may
-be sent back to. None of these questions signs: that takes the signer's own approval, which comes by another door.
+be sent back to. Files are asked after once more too: a digest alone gives nobody a file. None of these questions signs: that takes the signer's own approval, which comes by another door.
 """
 
 import datetime as dt
@@ -13,9 +13,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from api.bootstrap import Service
-from api.clients.model import Client, Scope, require_return_url
+from api.clients.model import Caller, Client, Scope, require_return_url
 from api.clients.store import Clients
 from api.inner import Handler
+from api.portal.uploads import require_files
 from core.db import UnitOfWork
 from core.errors import NotFound, Refused
 from core.values import DigestAlgorithm
@@ -81,6 +82,10 @@ class _Asked:
             raise Refused("web.no_scope", scope=Scope.SIGNATURES_DIGESTS.value)
         if wanted["return_url"] is not None:
             require_return_url(wanted["return_url"], client.return_urls)
+        if known is None:
+            files = [each["file"] for each in wanted["documents"] if "file" in each]
+            async with self._service.db.read() as uow:
+                await require_files(uow, _caller(client), files)
         desk = self._service.parts().requests
         made = known or await desk.create(
             await self._new(client, request_id, agency_id, wanted),
@@ -161,6 +166,10 @@ class _Asked:
         """A fresh link; the ones before open nothing any more."""
         step = (await self._step(words))[1]
         return json.dumps({"step": step.id, "link": await self._service.parts().requests.link(step.id)}).encode()
+
+
+def _caller(client: Client) -> Caller:
+    return Caller(client_id=client.id, agencies=client.agencies, scopes=client.scopes)
 
 
 async def _has_signed_for(uow: UnitOfWork, client: Client, person_id: str) -> bool:

@@ -64,7 +64,8 @@ async def page(token: str, request: Request) -> Response:
         said = "link.unknown" if status_of(error) == 404 else error.code
         return render(request, "gone.html", service.realm, status=status_of(error), said=said)
     url = f"{request.app.state.rp.origin}/s/{token}"
-    return render(request, "approve.html", service.realm, described=described, phone=phone, url=url)
+    late = described.deadline is not None and described.deadline <= service.clock.now()
+    return render(request, "approve.html", service.realm, described=described, phone=phone, late=late, url=url)
 
 
 @router.get("/describe", dependencies=[ANYONE])

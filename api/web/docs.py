@@ -22,6 +22,7 @@ from api.web.parts import Parts, WebParts
 from api.web.problems import MEDIA_TYPE
 from api.web.shell import build
 from core.messages import sentence
+from core.values import Realm
 
 __all__ = ["access_of", "document", "operations", "router"]
 
@@ -238,8 +239,9 @@ def _made(request: Request, parts: WebParts) -> tuple[bytes, bytes]:
     if not hasattr(state, "documents"):
         found = document(request.app, parts.base_url)
         page = parts.templates.get_template("docs.html").render(
-            operations=list(_shown(found)), server=parts.base_url, static=f"/v/static/{build()}", plain=sentence
-        )
+            operations=list(_shown(found)), server=parts.base_url, static=f"/v/static/{build()}", plain=sentence,
+            training=parts.service.realm is Realm.TRAINING,
+        )  # fmt: skip
         state.documents = (json.dumps(found, ensure_ascii=False).encode(), page.encode())
     made: tuple[bytes, bytes] = state.documents
     return made

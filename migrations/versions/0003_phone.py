@@ -341,6 +341,8 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("lease", sa.String(length=26), nullable=True),
         sa.Column("leased_until", sa.BigInteger(), nullable=True),
+        sa.Column("turned_away_at", sa.BigInteger(), nullable=True),
+        sa.Column("rests_until", sa.BigInteger(), nullable=True),
         sa.Column("activation_tx", sa.String(length=26), nullable=True),
         sa.Column("code", sa.String(length=6), nullable=True),
         sa.Column("orders", sa.JSON(), nullable=False),

@@ -185,7 +185,7 @@ class CopyDesk:
             moved = await store.move(uow, copy, state, **{f"{role}_order": order}, **values)
             if role == "certifier":
                 await self.numbering.tell(uow, EventType.COPY_AWAITING_CERTIFIER, copy)
-            elif self.approver is None:  # only then somebody has to come
+            elif self.approver is None or not await self.approver.stands_in_for(uow, person_id):  # somebody has to come
                 await self.numbering.tell(uow, EventType.COPY_AWAITING_SEAL, copy)
             return moved
 

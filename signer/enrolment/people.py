@@ -72,7 +72,9 @@ class People:
     async def expected(self, uow: UnitOfWork, agency: Agency, *, national_id: str | None, name: str) -> str:
         """The citizen behind a number, made if new; a person without number is always new.
 
-        Raises ``people.bad_number``, ``people.bad_name``.
+        A known number with another name is refused: whoever the paper names must be who signs it. The answer tells
+        neither which of the two is known, nor to whom. Raises ``people.bad_number``, ``people.bad_name``,
+        ``people.no_match``.
         """
         if not name.strip() or len(name) > 64:
             raise BadInput("people.bad_name")
@@ -86,6 +88,8 @@ class People:
                 return person.id
             known = await self._by(uow, agency, mac)  # somebody else was first: theirs is the person
         assert known is not None
+        if not same_name((await self._directory.person(uow, known)).name, name):
+            raise Refused("people.no_match")
         return known
 
     async def know(self, uow: UnitOfWork, person_id: str, national_id: str) -> None:

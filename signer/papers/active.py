@@ -8,10 +8,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import pikepdf
 from pikepdf import Array, Dictionary, Name, Pdf, Stream
 
 from core.errors import Refused
+from signer.papers.layers import NAMES, require_shown, require_shown_by_default
+from signer.papers.looks import require_one_look
 
 __all__ = ["require_passive", "warnings_of"]
 
@@ -34,10 +35,11 @@ _KEYS = {
     "/EmbeddedFiles": "request.paper_attachment", "/EF": "request.paper_attachment", "/Ref": "request.paper_elsewhere",
     "/OPI": "request.paper_elsewhere",
 }  # fmt: skip
-_NAMES = sorted({key[1:] for group in (_ACTIONS, _KINDS, _KEYS) for key in group}, key=len, reverse=True)
+_NAMES = sorted(
+    {key[1:] for group in (_ACTIONS, _KINDS, _KEYS) for key in group} | {"Alternates", *NAMES}, key=len, reverse=True
+)
 _SUSPECT = re.compile(b"/(?:" + b"|".join(name.encode() for name in _NAMES) + rb")(?![A-Za-z0-9_.-])")
 _DEEP = 200
-_HIDDEN, _PRINT, _NO_VIEW = 2, 4, 32
 
 
 def require_passive(pdf: Pdf) -> None:
@@ -78,6 +80,9 @@ def _require_harmless(entry: Any) -> None:
     for key, code in _KEYS.items():
         if key in entry:
             raise Refused(code)
+    if len(entry.get("/Alternates", Array([]))):
+        raise Refused("request.paper_changes_look")  # another picture for print
+    require_shown(entry)
     action, kind = entry.get("/S"), entry.get("/Subtype")
     if isinstance(action, Name) and str(action) in _ACTIONS:
         raise Refused(_ACTIONS[str(action)])
@@ -86,46 +91,9 @@ def _require_harmless(entry: Any) -> None:
 
 
 def warnings_of(pdf: Pdf) -> list[str]:
-    """Codes of what does not forbid a signature, but what portal and signer should know."""
-    found = set()
-    if "/OCProperties" in pdf.Root:
-        found.add("request.warn_layers")
-    if any(isinstance(o, Stream) and "/Alternates" in o for o in pdf.objects):
-        found.add("request.warn_print_differs")  # another picture for print
-    for page in pdf.pages:
-        notes = page.obj.get("/Annots", Array([]))
-        for i in range(len(notes)):
-            if _differs(notes[i]):
-                found.add("request.warn_print_differs")
-    form = pdf.Root.get("/AcroForm")
-    if form is not None and _has_inputs(form):
-        found.add("request.warn_form")
-    return sorted(found)
+    """Codes of what does not forbid a signature, but what portal and signer should know.
 
-
-def _differs(note: pikepdf.Object) -> bool:
-    """Something with a look of its own is on the screen only or on paper only."""
-    if "/AP" not in note or note.get("/Subtype") == Name.Popup:
-        return False
-    flags = int(note.get("/F", 0))
-    if flags & _HIDDEN:
-        return False
-    return bool(flags & _NO_VIEW) or not flags & _PRINT
-
-
-def _has_inputs(form: pikepdf.Object) -> bool:
-    """Fields other than signatures: what they say may be changed without breaking a signature."""
-    waiting: list[tuple[Any, Any]] = [(field, None) for field in form.get("/Fields", Array([]))]
-    seen: set[tuple[int, int]] = set()
-    while waiting:
-        field, inherited = waiting.pop()
-        if field.is_indirect:
-            if field.objgen in seen:
-                continue
-            seen.add(field.objgen)
-        kind = field.get("/FT", inherited)
-        if "/Kids" in field:
-            waiting += [(child, kind) for child in field.Kids]
-        elif kind is not None and kind != Name.Sig:
-            return True
-    return False
+    Raises ``request.paper_changes_look`` where another reader may show another paper.
+    """
+    found = {"request.warn_layers"} if require_shown_by_default(pdf) else set()
+    return sorted(found.union(require_one_look(pdf)))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pypdfium2
+from pypdfium2 import raw
 
 from core.errors import BadInput, NotFound
 from core.limits import LIMITS
@@ -35,13 +36,17 @@ def pictures(document: bytes, pages: Sequence[int], width: int) -> tuple[list[by
 
 
 def text(document: bytes, page: int) -> str:
-    """The text layer of a page in reading order as far as the file has one, NFC; empty for a scan.
+    """The text of a page in reading order as far as the file has one, then what stamps and notes on it say, NFC; empty
+    for a scan.
 
     Raises ``request.no_such_page``, ``request.paper_unreadable``.
     """
     paper = _open(document)
     try:
-        found = _page(paper, page).get_textpage().get_text_bounded()
+        shown = _page(paper, page)
+        if raw.FPDFPage_Flatten(shown, raw.FLAT_NORMALDISPLAY) == raw.FLATTEN_SUCCESS:
+            shown = _page(paper, page)  # with them among its contents
+        found = shown.get_textpage().get_text_bounded()
     except pypdfium2.PdfiumError as error:
         raise BadInput("request.paper_unreadable") from error
     finally:

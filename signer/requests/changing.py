@@ -12,7 +12,15 @@ from core.errors import BadInput, Conflict, Refused
 from core.ids import new_id
 from core.limits import LIMITS
 from signer.requests import store
-from signer.requests.ending import at_work, give_up, require_idle, require_open, settle
+from signer.requests.ending import (
+    at_work,
+    give_up,
+    require_idle,
+    require_open,
+    settle,
+    signed_in_part,
+    take_back,
+)
 from signer.requests.making import require_text
 from signer.requests.model import LIVE, RequestStep, RequestView
 from signer.requests.parts import Parts, record, tell
@@ -36,7 +44,7 @@ async def cancel(parts: Parts, request_id: str, reason: str) -> None:
 
 
 async def extend(parts: Parts, request_id: str, deadline: dt.datetime) -> None:
-    """A later deadline. Raises ``request.deadline``, ``request.not_open``, ``request.expired``."""
+    """A later deadline, for links too. Raises ``request.deadline``, ``request.not_open``, ``request.expired``."""
     now = parts.clock.now()
     if (deadline - now).total_seconds() > LIMITS["request.days"] * 86_400:
         raise BadInput("request.deadline", most=LIMITS["request.days"])
@@ -46,6 +54,8 @@ async def extend(parts: Parts, request_id: str, deadline: dt.datetime) -> None:
         if deadline <= view.deadline:
             raise BadInput("request.deadline", most=LIMITS["request.days"])
         version = await store.touch(uow, view, deadline=deadline)
+        for step in view.steps:  # links that were given out hold as long
+            await parts.links.extend_links(uow, _LINK, step.id, _link_end(deadline))
         said = {"what": "extended", "deadline": deadline.isoformat()}
         await record(uow, parts, view, version, LeafType.REQUEST_CHANGED, said)
         await tell(uow, parts, view, version, EventType.REQUEST_CHANGED)
@@ -62,6 +72,8 @@ async def replace(parts: Parts, step_id: str, person_id: str) -> str:
         step, now = view.step(step_id), parts.clock.now()
         _require_running(view, now)
         _require_live(step, now)
+        if await signed_in_part(uow, parts, step):  # not looked at since its time ran out
+            raise Conflict("request.signing", request=view.id)
         if any(each.person_id == person_id for each in view.wanted):
             raise BadInput("request.same_person")
         await require_may(uow, parts, realm=view.realm, agency_id=view.agency_id, kind=step.kind, person_id=person_id)
@@ -120,8 +132,12 @@ async def link(parts: Parts, step_id: str) -> str:
         await parts.links.end_links(uow, parts.clock, _LINK, step.id)
         return await parts.links.make_link(
             uow, parts.clock, kind=_LINK, subject=[step.id], person_id=step.person_id,
-            expires_at=max(view.deadline, parts.clock.now()) + dt.timedelta(days=LIMITS["request.link_days"]),
+            expires_at=_link_end(max(view.deadline, parts.clock.now())),
         )  # fmt: skip
+
+
+def _link_end(deadline: dt.datetime) -> dt.datetime:
+    return deadline + dt.timedelta(days=LIMITS["request.link_days"])
 
 
 # -------------------------------------------------------------------------------------------------------------- time
@@ -140,14 +156,17 @@ async def expire(parts: Parts, request_id: str) -> bool:
 
 
 async def lapse(parts: Parts, step_id: str) -> bool:
-    """Take back an opening whose lease has ended: somebody else may open now. True if it was one."""
+    """Take back an opening whose lease has ended: somebody else may open now. True if it was one.
+
+    A step that is signed in part never goes back: whoever replaced its person would release that signature too.
+    """
     async with parts.signing.db.write() as uow:
         view = await store.locked(uow, step_id=step_id)
         step = view.step(step_id)
         if view.state != "open" or step.state != "open" or step.leased(parts.clock.now()):
             return False
-        await give_up(uow, parts, step, "ready")
-        await tell(uow, parts, view, await store.touch(uow, view), EventType.REQUEST_CHANGED, step.id)
+        if await take_back(uow, parts, view, step):
+            await tell(uow, parts, view, await store.touch(uow, view), EventType.REQUEST_CHANGED, step.id)
         return True
 
 

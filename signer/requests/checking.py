@@ -1,7 +1,8 @@
 """The last look at a signed paper before it is given out: finished and judged in the sandbox, compared here.
 
-Papers of one request share a child: they come from one portal, which can only deceive about its own. Signatures that strangers put on one earlier are not ours to judge. Ours must all be there and TOTAL-PASSED, and nothing
-in the file may speak against it.
+Papers of one request share a child: they come from one portal, which can only deceive about its own. In a paper are the
+signatures of its request, each in its field and by its certificate, and those that the paper carried when it was given:
+nothing more. Ours must be TOTAL-PASSED, earlier ones are not ours to judge, and nothing in the file may speak against it.
 """
 
 import base64
@@ -13,6 +14,7 @@ from core.clock import Clock
 from core.errors import Broken, ServiceError
 from core.sandbox import Sandbox
 from signer.requests import work
+from signer.requests.parts import SignedPaper
 from verification.engine.document import DocumentFacts
 from verification.policy import TrustAnchor
 from verification.report import Indication, SignatureReport, SubIndication
@@ -38,25 +40,24 @@ class SandboxedCheck:
     """Our own roots; of providers and external time-stamping authorities too."""
 
     async def finish(
-        self, documents: Sequence[bytes], *, validation: tuple[list[bytes], list[bytes], list[bytes]],
-        ours: Sequence[bytes], foreign: Sequence[bytes],
-    ) -> list[bytes]:  # fmt: skip
+        self, papers: Sequence[SignedPaper], *, validation: tuple[list[bytes], list[bytes], list[bytes]]
+    ) -> list[bytes]:
         """Raises ``request.self_check``; ``sandbox.*`` where the sandbox itself does not answer."""
         arguments = {
             kind: [base64.b64encode(each).decode() for each in items]
             for kind, items in zip(("certificates", "ocsps", "crls"), validation, strict=True)
         } | {
             "at": self.clock.now().isoformat(), "anchors": [anchor.to_json() for anchor in self.anchors],
-            "sizes": [len(document) for document in documents],
+            "sizes": [len(paper.data) for paper in papers],
         }  # fmt: skip
-        answer, updates = await self.sandbox.run(work.finish, b"".join(documents), arguments)
+        answer, updates = await self.sandbox.run(work.finish, b"".join(paper.data for paper in papers), arguments)
         finished, at = [], 0
         try:
             if sum(answer["sizes"]) != len(updates):
                 raise Broken("request.self_check", detail="answer")
-            for document, facts, size in zip(documents, answer["facts"], answer["sizes"], strict=True):
-                _require_sound(facts_of(facts), ours, foreign)
-                finished.append(document + updates[at : at + size])  # what was signed is our own copy of it
+            for paper, facts, size in zip(papers, answer["facts"], answer["sizes"], strict=True):
+                _require_sound(facts_of(facts), paper)
+                finished.append(paper.data + updates[at : at + size])  # what was signed is our own copy of it
                 at += size
         except Broken:
             raise
@@ -65,24 +66,29 @@ class SandboxedCheck:
         return finished
 
 
-def _require_sound(facts: DocumentFacts, ours: Sequence[bytes], foreign: Sequence[bytes]) -> None:
-    wanted, remote = [[Certificate.parse(each).sha256.hex() for each in group] for group in (ours, foreign)]
-    mine = [s for s in facts.signatures if s.certificate_sha256 in wanted + remote]
-    bad = [str(s.sub_indication or s.indication) for s in mine if not _passed(s, remote)]
-    # a field whose certificate others have to vouch for
-    lenient = {s.field for s in facts.signatures if s.certificate_sha256 not in wanted}
+def _require_sound(facts: DocumentFacts, paper: SignedPaper) -> None:
+    wanted = {each.field: each for each in paper.wanted}
+    mine = [s for s in facts.signatures if s.field in wanted]
+    others = [(s.field, s.signer) for s in facts.signatures if s.field not in wanted]
+    bad = [str(s.sub_indication or s.indication) for s in mine if not _passed(s, remote=wanted[s.field].remote)]
+    # fields whose certificates others have to vouch for
+    lenient = {s.field for s in facts.signatures if s.field not in wanted or wanted[s.field].remote}
     bad += [
         f.code
         for f in facts.findings
         if f.severity == "error" and not (f.code in _TRUST and f.evidence.get("field") in lenient)
     ]
-    if sorted(s.certificate_sha256 for s in mine) != sorted(wanted + remote):
+    if sorted((s.field, s.certificate_sha256) for s in mine) != sorted(
+        (each.field, Certificate.parse(each.certificate).sha256.hex()) for each in paper.wanted
+    ):
         bad.append("missing")
+    if sorted(others) != sorted((each.field, each.signer) for each in paper.earlier):
+        bad.append("another signature")
     if bad:
         raise Broken("request.self_check", detail=", ".join(bad))
 
 
-def _passed(signature: SignatureReport, remote: Sequence[str]) -> bool:
-    if signature.certificate_sha256 in remote and signature.sub_indication is SubIndication.TRY_LATER:
+def _passed(signature: SignatureReport, *, remote: bool) -> bool:
+    if remote and signature.sub_indication is SubIndication.TRY_LATER:
         return signature.integrity and signature.trusted
     return signature.indication is Indication.TOTAL_PASSED

@@ -6,6 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from audit.events import LeafType
+from core.certificates import Certificate
 from core.db import UnitOfWork
 from core.errors import Broken, Refused, Unavailable
 from signer.activation.records import activation_table
@@ -13,6 +14,7 @@ from signer.ceremony import SigningOrder
 from signer.credentials import Credential
 from signer.requests import store
 from signer.requests.evidence import FORMAT, signature_of
+from signer.requests.history import History, time_of
 from signer.requests.model import RequestStep, RequestView
 from signer.requests.parts import Parts, event_id
 from signer.requests.records import change_table
@@ -24,32 +26,35 @@ async def evidence(parts: Parts, request_id: str) -> dict[str, Any]:
     """JSON members only. Raises ``request.no_evidence`` before anybody has signed, ``request.no_such_request``."""
     async with parts.signing.db.read() as uow:
         view = await store.get(uow, request_id)
-        agency = await parts.directory.agency(uow, view.agency_id)
         c = change_table.c
         changes = (await uow.execute(sa.select(change_table).where(c.request_id == view.id).order_by(c.version))).all()
     signed = [step for step in view.wanted if step.state == "signed"]
     if not signed:
         raise Refused("request.no_evidence", request=request_id)
     log = _Leaves(parts)
+    told = [await _change(view, row, log) for row in changes]
+    created = told[0]["said"]
     return {
-        "format": FORMAT, "realm": view.realm.value, "agency": {"code": agency.code, "name": agency.name},
-        "request": _request(view), "salt": _b64(view.salt), "documents": _documents(view),
+        "format": FORMAT, "realm": view.realm.value,
+        "agency": {"code": created["agency_code"], "name": created["agency_name"]},
+        "request": _request(view, told), "salt": _b64(view.salt), "documents": _documents(view),
         "steps": [await _step(parts, view, step, log) for step in sorted(signed, key=lambda s: str(s.signed_at))],
-        "changes": [
-            {"version": row.version, "type": row.type, "at": row.at.isoformat(), "said": row.said,
-             "log": await log.of(event_id(view.id, row.version, LeafType(row.type)))}
-            for row in changes
-        ],
-        "log": parts.signing.log.vkey,
+        "changes": told, "log": parts.signing.log.vkey,
     }  # fmt: skip
 
 
-def _request(view: RequestView) -> dict[str, Any]:
+async def _change(view: RequestView, row: sa.Row[Any], log: "_Leaves") -> dict[str, Any]:
+    leaf = await log.of(event_id(view.id, row.version, LeafType(row.type)))
+    return {"version": row.version, "type": row.type, "at": time_of(leaf), "said": row.said, "log": leaf}
+
+
+def _request(view: RequestView, changes: list[dict[str, Any]]) -> dict[str, Any]:
+    """Every time is the log's."""
+    history = History.of(changes)
     return {
         "id": view.id, "title": view.title, "reason": view.reason, "client": view.client_id,
-        "client_name": view.client_name, "created_at": view.created_at.isoformat(),
-        "deadline": view.deadline.isoformat(), "state": view.state,
-        "settled_at": None if view.settled_at is None else view.settled_at.isoformat(),
+        "client_name": view.client_name, "created_at": history.created_at, "deadline": history.deadline,
+        "state": view.state, "settled_at": history.settled_at,
     }  # fmt: skip
 
 
@@ -71,16 +76,19 @@ async def _step(parts: Parts, view: RequestView, step: RequestStep, log: "_Leave
         activation = await _activation(uow, step)
         person = await parts.directory.person(uow, step.person_id)
     assert credential.certificate is not None
+    own = step.kind != "seal"
+    name = Certificate.parse(credential.certificate).common_name if own else person.name
+    made = [
+        await _order(parts, credential, order, document.id, log)
+        for order, document in zip(orders, view.documents, strict=True)
+    ]
     return {
         "id": step.id, "position": step.position, "kind": step.kind, "provider": step.provider,
-        "person": {"id": person.id, "name": person.name}, "code": step.code,
+        "person": {"id": person.id, "name": name}, "code": step.code,
         "approved_at": None if step.approved_at is None else step.approved_at.isoformat(),
-        "signed_at": None if step.signed_at is None else step.signed_at.isoformat(), "activation": activation,
+        "signed_at": max(time_of(order["log"]) for order in made), "activation": activation,
         "certificate": _b64(credential.certificate), "chain": [_b64(each) for each in credential.chain],
-        "orders": [
-            await _order(parts, credential, order, document.id, log)
-            for order, document in zip(orders, view.documents, strict=True)
-        ],
+        "orders": made,
     }  # fmt: skip
 
 
@@ -92,7 +100,7 @@ async def _activation(uow: UnitOfWork, step: RequestStep) -> dict[str, Any] | No
     found = (await uow.execute(sa.select(t.evidence).where(t.tx == step.activation_tx))).scalar_one_or_none()
     if found is None:
         raise Broken("request.self_check", detail="approval")
-    return dict(found)
+    return {name: value for name, value in found.items() if name != "kind"}  # nothing that was signed speaks of it
 
 
 async def _order(

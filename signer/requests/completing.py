@@ -13,16 +13,18 @@ from typing import Final
 
 from audit.events import LeafType
 from audit.outbox import EventType
-from core.errors import Broken
+from core.errors import Broken, Refused
 from core.jobs import Note
 from core.limits import LIMITS
 from signer.ceremony import SigningOrder
 from signer.credentials import Credential
 from signer.formats import cades, pades
+from signer.papers.model import PaperFacts
 from signer.requests import detached, store
+from signer.requests.ending import signed_said
 from signer.requests.making import gather_few
 from signer.requests.model import RequestDocument, RequestView
-from signer.requests.parts import Parts, record, tell
+from signer.requests.parts import Parts, SignedPaper, Wanted, record, tell
 from signer.requests.records import document_table
 
 __all__ = ["Signed", "complete", "signed_of"]
@@ -79,6 +81,7 @@ async def complete(parts: Parts, view: RequestView, note: Note) -> None:
         said = {
             "what": "completed",
             "documents": [{"id": d.id, "sha256": name} for d, name in zip(now.documents, released, strict=True)],
+            "signed": signed_said(now),
         }
         await record(uow, parts, now, version, LeafType.REQUEST_SETTLED, said)
         await tell(uow, parts, now, version, EventType.REQUEST_COMPLETED)
@@ -103,18 +106,42 @@ async def _finish(parts: Parts, papers: list[_Paper]) -> list[str]:
         raise Broken("request.self_check", detail="signature")
     if first.kind == "digest":
         return [await _join(parts, each) for _, each in papers]
-    data = [await parts.signing.documents.get(str(document.current)) for document, _ in papers]
+    whole = [await _paper(parts, document, each) for document, each in papers]
     ours = [each.certificate for each in signed if each.order.provider is None]
     foreign = [each for each in signed if each.order.provider is not None]
     certificates, ocsps, crls = await parts.validation.evidence(list(dict.fromkeys(ours)))
     chains = [link for each in foreign for link in (each.certificate, *each.credential.chain)]
-    finished = await parts.files.finish(
-        data, validation=([*certificates, *chains], ocsps, crls), ours=ours, foreign=[e.certificate for e in foreign]
-    )
+    finished = await _looked_at(parts, whole, ([*certificates, *chains], ocsps, crls))
     for document, (_, made) in zip(finished, papers, strict=True):
         for each in made:  # every paper of a request is signed by the same people
             pades.check(document, pades.PreparedSignature.from_json(each.order.prepared, b""), each.certificate)
     return [await parts.signing.documents.put(document) for document in finished]
+
+
+async def _paper(parts: Parts, document: RequestDocument, signed: list[Signed]) -> SignedPaper:
+    return SignedPaper(
+        data=await parts.signing.documents.get(str(document.current)),
+        wanted=tuple(
+            Wanted(
+                field=str(each.order.prepared["field"]), certificate=each.certificate,
+                remote=each.order.provider is not None,
+            )
+            for each in signed
+        ),
+        earlier=PaperFacts.from_json(dict(document.facts)).signatures,
+    )  # fmt: skip
+
+
+async def _looked_at(
+    parts: Parts, papers: list[SignedPaper], validation: tuple[list[bytes], list[bytes], list[bytes]]
+) -> list[bytes]:
+    """Once more and each alone where a child met its limits: together they may be too much, or the machine was busy."""
+    try:
+        return await parts.files.finish(papers, validation=validation)
+    except Refused as error:
+        if error.code != "sandbox.limit":
+            raise
+    return [each for paper in papers for each in await parts.files.finish([paper], validation=validation)]
 
 
 async def _join(parts: Parts, signed: list[Signed]) -> str:

@@ -207,7 +207,9 @@ class RequestDesk(Parts):
         ]
         if idle:
             known = {key for kind, key in await self.jobs.under_way() if kind == _KIND}
-            for step_id in [each for each in idle if each not in known][: LIMITS["jobs.at_once"]]:
+            # what failed here is over, even if its job's row could not say so: the database was away for that too
+            left = [each for each in idle if each not in known or each in self._resting]
+            for step_id in left[: LIMITS["jobs.at_once"]]:
                 self.go_on(step_id)
 
     async def _each(self, end: Callable[[Parts, str], Awaitable[bool]], ids: list[str]) -> None:

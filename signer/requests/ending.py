@@ -4,17 +4,32 @@ import datetime as dt
 from typing import Any
 
 from audit.events import LeafType
+from audit.outbox import EventType
 from core.db import UnitOfWork
 from core.errors import Conflict
+from core.limits import LIMITS
+from core.logs import logger
 from signer.activation import redeem
 from signer.requests import store
 from signer.requests.model import LIVE, RequestStep, RequestView
-from signer.requests.parts import Parts, record
+from signer.requests.parts import Parts, record, tell
 
-__all__ = ["BLANK", "at_work", "give_up", "let_go", "require_idle", "require_open", "settle"]
+__all__ = [
+    "BLANK",
+    "at_work",
+    "failed",
+    "give_up",
+    "let_go",
+    "require_idle",
+    "require_open",
+    "settle",
+    "signed_in_part",
+    "signed_said",
+    "take_back",
+]
 
 BLANK: dict[str, Any] = {
-    "lease": None, "leased_until": None, "activation_tx": None, "code": None, "orders": [],
+    "lease": None, "leased_until": None, "turned_away_at": None, "activation_tx": None, "code": None, "orders": [],
 }  # fmt: skip
 """Columns of a step that nobody has open."""
 
@@ -54,9 +69,47 @@ async def _refuse(uow: UnitOfWork, tx: str) -> None:
 
 
 async def give_up(uow: UnitOfWork, parts: Parts, step: RequestStep, new: str, **values: Any) -> None:
-    """``step → new`` with its opening let go; ``ready`` for another try, else for good."""
+    """``step → new`` with its opening let go; ``ready`` for another try, else for good.
+
+    Who tries again does so after those that were turned away meanwhile.
+    """
     await let_go(uow, parts, step)
+    if new == "ready" and step.turned_away_at is not None:
+        values["rests_until"] = parts.clock.now() + dt.timedelta(seconds=LIMITS["request.rest_seconds"])
     await store.move_step(uow, step, new, **{**BLANK, **values})
+
+
+async def signed_in_part(uow: UnitOfWork, parts: Parts, step: RequestStep) -> bool:
+    """Some of its papers carry the signature already: the step is this person's, or nobody's."""
+    return any([(await parts.signing.order(uow, each)).state == "made" for each in step.orders])
+
+
+def signed_said(view: RequestView) -> list[dict[str, Any]]:
+    """Who has signed with which approval, for the leaf that settles the request."""
+    return [
+        {"id": step.id, "code": step.code,
+         "approved_at": None if step.approved_at is None else step.approved_at.isoformat()}
+        for step in view.steps if step.state == "signed"
+    ]  # fmt: skip
+
+
+async def take_back(uow: UnitOfWork, parts: Parts, view: RequestView, step: RequestStep) -> bool:
+    """An opening whose lease has ended: ``ready`` again; signed in part, the request has failed. True if it goes on."""
+    if await signed_in_part(uow, parts, step):
+        await failed(uow, parts, view, "request.signed_in_part")
+        return False
+    await give_up(uow, parts, step, "ready")
+    return True
+
+
+async def failed(uow: UnitOfWork, parts: Parts, view: RequestView, code: str) -> None:
+    """``open → failed``, the event with it: nothing is given out until a person has looked."""
+    logger().error("request.failed", id=view.id, code=code)
+    for step in view.steps:
+        if step.state == "approved":
+            await give_up(uow, parts, step, "cancelled", problem=code)
+    version = await settle(uow, parts, view, "failed", {"problem": code}, problem=code)
+    await tell(uow, parts, view, version, EventType.REQUEST_CHANGED)
 
 
 async def settle(
@@ -69,5 +122,7 @@ async def settle(
             await give_up(uow, parts, step, steps)
     version = await store.touch(uow, view)
     await store.settle_request(uow, view, state, parts.clock.now(), **values)
-    await record(uow, parts, view, version, LeafType.REQUEST_SETTLED, {"what": state, **said})
+    await record(
+        uow, parts, view, version, LeafType.REQUEST_SETTLED, {"what": state, **said, "signed": signed_said(view)}
+    )
     return version

@@ -26,6 +26,8 @@ from core.values import Digest, SignatureAlgorithm
 from signer.activation import redeem
 from signer.activation.record import ActivationRecord
 from signer.formats import pades
+from signer.requests.history import DOCUMENT as _SAID_OF_DOCUMENTS
+from signer.requests.history import History, time_of
 from verification.report import Finding
 
 __all__ = ["FORMAT", "Expected", "said_of", "signature_of", "verify_evidence_file"]
@@ -87,7 +89,10 @@ class _Check:
         self._found: list[Finding] = []
         self._documents = {each["id"]: each for each in value["documents"]}
         self._log_key = NoteKey.parse(expected.log_key or value["log"])
-        self._asked = _asked(value["changes"])
+        if NoteKey.parse(value["log"]) != self._log_key:
+            self._find("evidence.receipt_wrong", about="log", detail="another log")
+        self._history = History.of(value["changes"])
+        self._claimed: list[str] = []
 
     def _find(self, code: str, severity: str = "error", **evidence: Any) -> None:
         self._found.append(Finding(code, severity, evidence))
@@ -104,11 +109,14 @@ class _Check:
         ):
             if known is None:
                 self._find("evidence.not_compared", "warning", what=what)
-        for step in self._value["steps"]:
+        for number, step in enumerate(self._value["steps"]):
             self._step(step)
+            self._about(step, f"steps/{number}")
         for change in self._value["changes"]:
             self._change(change)
-        self._settled()
+        self._whole()
+        if self._claimed:
+            self._find("evidence.claimed", "warning", what=", ".join(self._claimed))
         if signed is None:
             self._find("evidence.not_compared", "warning", what="file")
         else:
@@ -118,14 +126,36 @@ class _Check:
     # ------------------------------------------------------------------------------------------------------- a step
     def _step(self, step: Mapping[str, Any]) -> None:
         certificate = self._certificates(step)
-        if (step["kind"], step["provider"], step["person"]["id"]) != self._asked.get(step["id"]):
-            self._find("evidence.record_differs", step=step["id"])
+        places = [order["document"] for order in step["orders"]]
+        self._when(
+            places != [each["id"] for each in self._value["documents"]], "evidence.other_digest", step=step["id"]
+        )
         if step["activation"] is None:
             self._find("evidence.no_approval", "error" if step["provider"] is None else "warning", step=step["id"])
         else:
             self._approval(step, certificate)
         for order in step["orders"]:
             self._order(step, order, certificate)
+
+    def _about(self, step: Mapping[str, Any], where: str) -> None:
+        """What is said of the step beside its approval and its signatures."""
+        asked = {
+            "position": step["position"], "kind": step["kind"], "provider": step["provider"], "person": step["person"]["id"],
+        }  # fmt: skip
+        wrong = asked != self._history.asked.get(step["id"])
+        if step["kind"] == "seal":
+            self._claimed.append(f"{where}/person/name")
+        else:
+            wrong |= step["person"]["name"] != Certificate.parse(_b64(step["certificate"])).common_name
+        wrong |= step["signed_at"] != max(time_of(order["log"]) for order in step["orders"])
+        settled = self._history.signed.get(step["id"])
+        if settled is not None:
+            wrong |= (step["code"], step["approved_at"]) != (settled["code"], settled["approved_at"])
+        elif step["activation"] is not None:
+            self._claimed.append(f"{where}/approved_at")
+        else:
+            wrong |= (step["code"], step["approved_at"]) != (None, None)
+        self._when(wrong, "evidence.record_differs", step=step["id"])
 
     def _certificates(self, step: Mapping[str, Any]) -> Certificate:
         first, *chain = [Certificate.parse(_b64(each)) for each in (step["certificate"], *step["chain"])]
@@ -155,18 +185,19 @@ class _Check:
     def _record(self, step: Mapping[str, Any], record: ActivationRecord, certificate: Certificate) -> None:
         role = "seal" if step["kind"] == "seal" else "signer"
         request = self._value["request"]
-        said = (record.realm.value, record.purpose, record.title, record.client, record.description)
+        said = (
+            record.realm.value, record.purpose, record.title, record.client, record.description, record.code, record.pages
+        )  # fmt: skip
         wanted = (
-            self._value["realm"], role, request["title"], request["client_name"], self._value["agency"]["name"]
+            self._value["realm"], role, request["title"], request["client_name"], self._value["agency"]["name"],
+            step["code"], sum(each["pages"] for each in self._value["documents"]),
         )  # fmt: skip
         self._when(said != wanted, "evidence.record_differs", step=step["id"])
         self._when(
             record.key_sha256 != hashlib.sha256(certificate.spki).digest(), "evidence.other_key", step=step["id"]
         )
         signed = tuple(bytes.fromhex(order["to_sign"]) for order in step["orders"])
-        places = [order["document"] for order in step["orders"]]
-        whole = record.hashes == signed and places == [each["id"] for each in self._value["documents"]]
-        self._when(not whole, "evidence.other_digest", step=step["id"])
+        self._when(record.hashes != signed, "evidence.other_digest", step=step["id"])
 
     # ---------------------------------------------------------------------------------------------------- an order
     def _order(self, step: Mapping[str, Any], order: Mapping[str, Any], certificate: Certificate) -> None:
@@ -209,35 +240,31 @@ class _Check:
             "doc_commit": _text(commit(_b64(self._value["salt"]), hashlib.sha256(said).digest())),
         }  # fmt: skip
         self._leaf(change["log"], wanted, change["type"])
+        self._when(change["at"] != time_of(change["log"]), "evidence.record_differs", step=change["type"])
 
-    def _settled(self) -> None:
-        """The documents named here are those of the changes that the log committed to."""
-        for kind, member in (("request_created", "sha256"), ("request_settled", "signed_sha256")):
-            for change in (each for each in self._value["changes"] if each["type"] == kind):
-                named = [(row["id"], row["sha256"]) for row in change["said"].get("documents", ())]
-                here = [(row["id"], row[member]) for row in self._value["documents"]]
-                if named or kind == "request_created":
-                    self._when(named != here, "evidence.other_digest", step=kind)
-        made = [each["said"] for each in self._value["changes"] if each["type"] == "request_created"]
-        if len(made) != 1:
+    def _whole(self) -> None:
+        """Request, agency and documents as named here are those of the changes that the log committed to."""
+        history, rows = self._history, self._value["documents"]
+        if not history.plain:
             self._find("evidence.leaf_wrong", about="request_created")
-        elif any(made[0][name] != self._value["request"][name] for name in ("title", "reason", "client")):
-            self._find("evidence.record_differs", step="request_created")
-        self._everybody()
-
-    def _everybody(self) -> None:
-        """Signers whom the log names are here: evidence of a part must not read as evidence of the whole."""
-        wanted: set[str] = set()
-        completed = False
-        for said in (each["said"] for each in self._value["changes"]):
-            if said["what"] == "created":
-                wanted |= {step["id"] for step in said["steps"]}
-            elif said["what"] == "replaced":
-                wanted = (wanted - {said["step"]}) | {said["by"]}
-            completed = completed or said["what"] == "completed"
-        here = {step["id"] for step in self._value["steps"]}
-        if wanted - here and (completed or not here):
-            self._find("evidence.step_missing", steps=len(wanted - here))
+        if history.created is not None:
+            named = [(row["id"], row["sha256"], row["digest"]) for row in history.created["documents"]]
+            here = [(row["id"], row["sha256"], row["digest"]) for row in rows]
+            self._when(named != here, "evidence.other_digest", step="request_created")
+        signed = {row["id"]: row["signed_sha256"] for row in rows if row["signed_sha256"] is not None}
+        self._when(signed != history.released, "evidence.other_digest", step="request_settled")
+        same = (
+            history.request == {name: self._value["request"][name] for name in history.request}
+            and history.agency == self._value["agency"]
+            and history.documents == [{name: row[name] for name in _SAID_OF_DOCUMENTS} for row in rows]
+        )
+        self._when(not same, "evidence.record_differs", step="request_created")
+        # evidence of a part must not read as evidence of the whole
+        present = {step["id"] for step in self._value["steps"]}
+        due = set(history.wanted if history.state == "completed" or not present else history.signed)
+        missing = due - present
+        if missing:
+            self._find("evidence.step_missing", steps=len(missing))
 
     # ------------------------------------------------------------------------------------------------------ a file
     def _file(self, signed: bytes) -> None:
@@ -254,18 +281,6 @@ class _Check:
                     _in_file(signed, order, certificate)
                 except (ServiceError, *_UNREADABLE):
                     self._find("evidence.other_file")
-
-
-def _asked(changes: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, str | None, str]]:
-    """By step: its kind, provider and person, as the log committed to them."""
-    found: dict[str, tuple[str, str | None, str]] = {}
-    for said in (each["said"] for each in changes):
-        if said["what"] == "created":
-            found |= {row["id"]: (row["kind"], row["provider"], row["person"]) for row in said["steps"]}
-        elif said["what"] == "replaced":
-            kind, provider, _ = found[said["step"]]
-            found[said["by"]] = (kind, provider, said["person"])
-    return found
 
 
 def _in_file(signed: bytes, order: Mapping[str, Any], certificate: bytes) -> None:

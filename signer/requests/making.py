@@ -6,6 +6,7 @@ from typing import Any
 
 from audit.events import LeafType
 from core.db import UnitOfWork, insert_new
+from core.directory.model import Agency
 from core.errors import BadInput, Conflict, NotFound, Refused
 from core.ids import new_id, random_bytes
 from core.limits import LIMITS
@@ -136,6 +137,7 @@ async def _look(parts: Parts, wanted: NewRequest) -> list[tuple[int, dict[str, A
             raise BadInput("request.too_large", most=LIMITS["request.bytes"] // 2**20)
         facts = await parts.papers.inspect(parts.sandbox, data, places)
         _require_free(facts, wanted.steps)
+        _require_room(data, facts, len(wanted.steps))
         return len(facts.pages), facts.to_json()
 
     return await gather_few([one(document) for document in wanted.documents])
@@ -148,6 +150,19 @@ def _require_free(facts: PaperFacts, steps: Sequence[NewStep]) -> None:
     fields = [s.placement.field for s in steps if s.placement is not None and s.placement.kind == "field"]
     if facts.certified == 2 and len(fields) != len(steps):
         raise Refused("request.paper_needs_field")
+
+
+def _require_room(data: bytes, facts: PaperFacts, more: int) -> None:
+    """What the last look can take when all have signed. Raises ``request.too_many_signatures``.
+
+    Document time-stamps and revisions stand in the file in clear: a signature's hole cannot be compressed. Each
+    signature is one revision, the validation data at the end another.
+    """
+    signatures = len(facts.signatures) + data.count(b"/ETSI.RFC3161") + more
+    revisions = data.count(b"startxref") + more + 1
+    for count, most in ((signatures, LIMITS["verify.signatures"]), (revisions, LIMITS["verify.revisions"])):
+        if count > most:
+            raise Refused("request.too_many_signatures", most=most)
 
 
 # -------------------------------------------------------------------------------------------------------------- rows
@@ -170,7 +185,7 @@ async def _write(
     )
     await uow.execute(step_table.insert(), [_step_row(parts, wanted, n) for n in range(len(wanted.steps))])
     view = await store.get(uow, wanted.id)
-    await record(uow, parts, view, 0, LeafType.REQUEST_CREATED, _created(view))
+    await record(uow, parts, view, 0, LeafType.REQUEST_CREATED, _created(view, agency))
     return view
 
 
@@ -194,12 +209,13 @@ def _step_row(parts: Parts, wanted: NewRequest, place: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _created(view: RequestView) -> dict[str, Any]:
+def _created(view: RequestView, agency: Agency) -> dict[str, Any]:
     return {
-        "what": "created", "agency": view.agency_id, "client": view.client_id, "title": view.title,
+        "what": "created", "agency": view.agency_id, "agency_code": agency.code, "agency_name": agency.name,
+        "client": view.client_id, "client_name": view.client_name, "title": view.title,
         "reason": view.reason, "deadline": view.deadline.isoformat(),
         "documents": [
-            {"id": d.id, "title": d.title, "sha256": d.original, "digest": None if d.digest is None else d.digest.hex(),
+            {"id": d.id, "title": d.title, "kind": d.kind, "pages": d.pages, "sha256": d.original, "digest": None if d.digest is None else d.digest.hex(),
              "algorithm": d.algorithm}
             for d in view.documents
         ],

@@ -144,6 +144,10 @@ class RequestStep:
     lease: str | None
     """Names one opening; another opening has another."""
     leased_until: dt.datetime | None
+    turned_away_at: dt.datetime | None
+    """Somebody else wanted to open while this lease ran."""
+    rests_until: dt.datetime | None
+    """Until then others go first: the person let a lease run out that others waited for."""
     activation_tx: str | None
     code: str | None
     """Six digits of the opened record, shown in the portal and on the phone."""

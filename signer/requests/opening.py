@@ -1,16 +1,22 @@
 """Opening a step: a lease on the newest revision, the bytes to be signed, and the question over exactly those.
 
-1. *lease* under the request's lock: the person may, it is their turn, and nobody else looks at this paper.
+1. *lease* under the request's lock: the person may, it is their turn, and nobody else looks at this paper. It is short,
+   and kept running by who prepares. The same person's other tabs wait for what this one comes to.
 2. *prepare* outside any transaction: each document gets its field in the sandbox; what comes back is compared here.
 3. *ask* under the lock again: only if the lease is still this one, the orders, the question and the code stand.
 
 A crash after 1 or 2 leaves a lease that ends by itself.
+
+Nobody keeps a paper to themselves by letting one lease run out after the other: once others were turned away, they go
+first for a while.
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import datetime as dt
-from collections.abc import Sequence
+import time
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,14 +24,14 @@ from audit.outbox import EventType
 from core.certificates import Certificate
 from core.clock import timestamp_text
 from core.db import UnitOfWork
-from core.errors import Conflict, Refused
+from core.errors import Conflict, Refused, ServiceError
 from core.ids import new_id
 from core.limits import LIMITS
 from signer.activation import redeem
 from signer.asking import open_question
 from signer.credentials import Credential
 from signer.requests import store
-from signer.requests.ending import at_work, give_up, require_open
+from signer.requests.ending import require_open, take_back
 from signer.requests.model import OpenedStep, RequestStep, RequestView
 from signer.requests.parts import Parts, tell
 from signer.requests.preparing import Fixed, prepare_all
@@ -34,6 +40,7 @@ from signer.requests.rights import credential_of, require_may, require_passkey
 __all__ = ["open_step", "require_mine", "start_provider"]
 
 _TRIES = 4
+_POLL_MOST = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +54,13 @@ class _Taken:
     """None where the provider has to name it."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Elsewhere:
+    """The same person's other tab has it made ready under ``lease``."""
+
+    lease: str
+
+
 async def open_step(parts: Parts, step_id: str, person_id: str) -> OpenedStep:
     """The step opened for this person; opened before and still leased, it is the same again.
 
@@ -58,7 +72,7 @@ async def open_step(parts: Parts, step_id: str, person_id: str) -> OpenedStep:
             return taken
         try:
             return await _prepare_and_ask(parts, taken)
-        except Conflict as error:  # opened twice at once by the same person: the later question stands
+        except Conflict as error:  # the revision moved on, or the lease was lost meanwhile
             if error.code != "request.step_moved" or attempt == _TRIES - 1:
                 raise
             await asyncio.sleep(0.05 * attempt)
@@ -73,7 +87,7 @@ async def start_provider(parts: Parts, step_id: str, person_id: str) -> None:
     taken = await _take(parts, step_id, person_id, ask=False)
     if isinstance(taken, OpenedStep):
         return  # handed over before
-    try:
+    async with _held(parts, taken):
         assert taken.step.provider is not None
         credential = await parts.remote(person_id, taken.step.provider)
         fixed = await prepare_all(parts, taken.view, taken.step, credential)
@@ -84,9 +98,6 @@ async def start_provider(parts: Parts, step_id: str, person_id: str) -> None:
             until = now + dt.timedelta(seconds=LIMITS["request.provider_seconds"])
             await store.move_step(uow, step, "open", orders=orders, leased_until=until, opened_at=now, problem=None)
             await tell(uow, parts, view, await store.touch(uow, view), EventType.REQUEST_STEP_OPENED, step.id)
-    except BaseException:
-        await _give_back(parts, taken)
-        raise
 
 
 # ------------------------------------------------------------------------------------------------------------- lease
@@ -106,6 +117,32 @@ def require_mine(view: RequestView, step: RequestStep, person_id: str, now: dt.d
 
 
 async def _take(parts: Parts, step_id: str, person_id: str, *, ask: bool) -> _Taken | OpenedStep:
+    """The lease, or what this person's other tab has opened by then."""
+    until, pause = time.monotonic() + LIMITS["request.lease_seconds"], 0.05
+    while True:
+        found = await _try(parts, step_id, person_id, ask=ask)
+        if isinstance(found, ServiceError):
+            raise found
+        if not isinstance(found, _Elsewhere):
+            return found
+        while await _is_prepared(parts, step_id, found.lease):
+            if time.monotonic() > until:
+                raise Conflict("request.step_moved", step=step_id, state="ready")
+            await asyncio.sleep(pause)
+            pause = min(1.5 * pause, _POLL_MOST)
+
+
+async def _is_prepared(parts: Parts, step_id: str, lease: str) -> bool:
+    """Still under that lease."""
+    async with parts.signing.db.read() as uow:
+        step = (await store.of_step(uow, step_id)).step(step_id)
+    return step.state == "ready" and step.lease == lease and step.leased(parts.clock.now())
+
+
+async def _try(
+    parts: Parts, step_id: str, person_id: str, *, ask: bool
+) -> _Taken | OpenedStep | _Elsewhere | ServiceError:
+    """A refusal that is given back, not raised, leaves something behind in this transaction."""
     async with parts.signing.db.write() as uow:
         view = await store.locked(uow, step_id=step_id)
         step, now = view.step(step_id), parts.clock.now()
@@ -121,28 +158,53 @@ async def _take(parts: Parts, step_id: str, person_id: str, *, ask: bool) -> _Ta
             await require_passkey(uow, person_id, view.realm)
         if step.state == "open" and step.leased(now):
             return await _again(uow, view, step)
-        _require_free(view, step, now)
-        await _free_lapsed(uow, parts, view, now)
-        lease, until = new_id(parts.clock), now + dt.timedelta(seconds=LIMITS["request.lease_seconds"])
-        await store.set_step(uow, step.id, lease=lease, leased_until=until)
+        if step.lease is not None and step.leased(now):
+            return _Elsewhere(lease=step.lease)
+        refusal = await _turned_away(uow, view, step, now) or await _free_lapsed(uow, parts, view, now)
+        view = await store.get(uow, view.id)
+        step = view.step(step_id)
+        refusal = refusal or _lets_others(view, step, now)
+        if refusal is not None:
+            return refusal
+        lease, until = new_id(parts.clock), now + dt.timedelta(seconds=LIMITS["request.prepare_seconds"])
+        await store.set_step(uow, step.id, lease=lease, leased_until=until, turned_away_at=None)
+        for other in view.steps:
+            if other.rests_until is not None:  # somebody else had a turn
+                await store.set_step(uow, other.id, rests_until=None)
         return _Taken(view=view, step=step, lease=lease, credential=credential)
 
 
-def _require_free(view: RequestView, step: RequestStep, now: dt.datetime) -> None:
-    """Nobody else stands on this revision. Raises ``request.leased``."""
-    if not view.exclusive:
-        return
-    for other in view.steps:
-        if other.id != step.id and other.leased(now):
-            until = other.leased_until or now
-            raise Conflict("request.leased", step=step.id, until=timestamp_text(until))
+def _holder(view: RequestView, step: RequestStep, now: dt.datetime) -> RequestStep | None:
+    """Who else stands on this revision."""
+    held = (other for other in view.steps if other.id != step.id and other.leased(now))
+    return next(held, None) if view.exclusive else None
 
 
-async def _free_lapsed(uow: UnitOfWork, parts: Parts, view: RequestView, now: dt.datetime) -> None:
+async def _turned_away(uow: UnitOfWork, view: RequestView, step: RequestStep, now: dt.datetime) -> Conflict | None:
+    """``request.leased`` where somebody else has the paper, who is told so by the time their lease runs out."""
+    holder = _holder(view, step, now)
+    if holder is None:
+        return None
+    if holder.turned_away_at is None:
+        await store.set_step(uow, holder.id, turned_away_at=now)
+    return Conflict("request.leased", step=step.id, until=timestamp_text(holder.leased_until or now))
+
+
+def _lets_others(view: RequestView, step: RequestStep, now: dt.datetime) -> Conflict | None:
+    """``request.others_first`` for a while after a lease that ran out while others waited."""
+    if step.rests_until is None or now >= step.rests_until or not view.exclusive:
+        return None
+    if all(other.state != "ready" for other in view.steps if other.id != step.id):
+        return None
+    return Conflict("request.others_first", step=step.id, until=timestamp_text(step.rests_until))
+
+
+async def _free_lapsed(uow: UnitOfWork, parts: Parts, view: RequestView, now: dt.datetime) -> Conflict | None:
     """Openings whose time is over go back: their digests are of a revision that will not be the newest."""
     for each in view.steps:
-        if each.state == "open" and not each.leased(now):
-            await give_up(uow, parts, each, "ready")
+        if each.state == "open" and not each.leased(now) and not await take_back(uow, parts, view, each):
+            return Conflict("request.not_open", request=view.id, state="failed")
+    return None
 
 
 async def _again(uow: UnitOfWork, view: RequestView, step: RequestStep) -> OpenedStep:
@@ -162,6 +224,33 @@ def _shown(view: RequestView, step: RequestStep) -> OpenedStep:
     )
 
 
+@contextlib.asynccontextmanager
+async def _held(parts: Parts, taken: _Taken) -> AsyncIterator[None]:
+    """While this lasts the lease is kept running; it ends at once if something goes wrong."""
+    keeping = asyncio.create_task(_keep(parts, taken))
+    try:
+        yield
+    except BaseException:
+        await _give_back(parts, taken)
+        raise
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+
+
+async def _keep(parts: Parts, taken: _Taken) -> None:
+    """Never one that has ended: somebody else may have the paper by then."""
+    seconds = LIMITS["request.prepare_seconds"]
+    while True:
+        await asyncio.sleep(seconds / 3)
+        async with parts.signing.db.write() as uow:
+            step = (await store.locked(uow, step_id=taken.step.id)).step(taken.step.id)
+            now = parts.clock.now()
+            if step.state != "ready" or step.lease != taken.lease or not step.leased(now):
+                return
+            await store.set_step(uow, step.id, leased_until=now + dt.timedelta(seconds=seconds))
+
+
 async def _give_back(parts: Parts, taken: _Taken) -> None:
     """The lease ends now, unless somebody has another one already."""
     async with parts.signing.db.write() as uow:
@@ -174,13 +263,10 @@ async def _give_back(parts: Parts, taken: _Taken) -> None:
 # --------------------------------------------------------------------------------------------------------------- ask
 async def _prepare_and_ask(parts: Parts, taken: _Taken) -> OpenedStep:
     assert taken.credential is not None
-    try:
+    async with _held(parts, taken):
         fixed = await prepare_all(parts, taken.view, taken.step, taken.credential)
         async with parts.signing.db.write() as uow:
             return await _ask(uow, parts, taken, taken.credential, fixed)
-    except BaseException:
-        await _give_back(parts, taken)
-        raise
 
 
 async def _ask(
@@ -219,7 +305,7 @@ async def _still(
     if (
         step.state != "ready" or step.lease != taken.lease
         or newest != [each.base for each in fixed if each.base is not None]
-        or any(other.id != step.id and at_work(other) for other in view.steps if view.exclusive)
+        or _holder(view, step, parts.clock.now()) is not None
     ):  # fmt: skip
         raise Conflict("request.step_moved", step=step.id, state=step.state)
     return view, step

@@ -19,13 +19,14 @@ from signer.ceremony import SigningDesk
 from signer.credentials import Credential
 from signer.formats.pades import Appearance, PreparedSignature
 from signer.formats.stamp import StampText
-from signer.papers.model import PaperFacts, Placement
+from signer.papers.model import EarlierSignature, PaperFacts, Placement
 from signer.requests.evidence import said_of
 from signer.requests.model import RequestView, SignatureRequest
 from signer.requests.records import change_table
 
 __all__ = [
-    "FileCheck", "Links", "Papers", "Parts", "Pictures", "Remote", "Validation", "event_id", "no_remote", "record", "tell",
+    "FileCheck", "Links", "Papers", "Parts", "Pictures", "Remote", "SignedPaper", "Validation",
+    "Wanted", "event_id", "no_remote", "record", "tell",
 ]  # fmt: skip
 
 
@@ -55,6 +56,9 @@ class Links(Protocol):
     async def end_links(self, uow: UnitOfWork, clock: Clock, kind: str, subject_id: str) -> None:
         """The links of a subject open nothing any more."""
 
+    async def extend_links(self, uow: UnitOfWork, kind: str, subject_id: str, expires_at: dt.datetime) -> None:
+        """The links of a subject hold as long as that."""
+
 
 class Validation(Protocol):
     """Validation data of our own certificates."""
@@ -63,18 +67,35 @@ class Validation(Protocol):
         """(certificates, OCSP responses, CRLs) for B-LT, all DER."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A signature of the request that must be in a paper."""
+
+    field: str
+    """Full name of its field."""
+    certificate: bytes
+    """DER."""
+    remote: bool = False
+    """A provider's key: its authority's revocation data is not ours to have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedPaper:
+    """A paper that everybody has signed, and all that may be in it: nothing else."""
+
+    data: bytes
+    wanted: tuple[Wanted, ...]
+    earlier: tuple[EarlierSignature, ...] = ()
+    """What the paper carried when it was given; not ours to judge."""
+
+
 class FileCheck(Protocol):
     """The last look at files before they are released."""
 
     async def finish(
-        self, documents: Sequence[bytes], *, validation: tuple[list[bytes], list[bytes], list[bytes]],
-        ours: Sequence[bytes], foreign: Sequence[bytes],
-    ) -> list[bytes]:  # fmt: skip
-        """``documents`` with validation data, each judged whole. Certificates are DER, one a signature that must be in each.
-
-        ``ours``: must pass in full; ``foreign``: keys of providers, whose authorities' revocation data we do not have.
-        Raises ``request.self_check``.
-        """
+        self, papers: Sequence[SignedPaper], *, validation: tuple[list[bytes], list[bytes], list[bytes]]
+    ) -> list[bytes]:
+        """``papers`` of one request with validation data, each judged whole. Raises ``request.self_check``, ``sandbox.*``."""
 
 
 class Pictures(Protocol):

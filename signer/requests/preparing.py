@@ -6,6 +6,7 @@ that we have with one update behind it, and every digest is made again here.
 
 from dataclasses import dataclass, replace
 
+from core.certificates import Certificate
 from core.errors import Broken, Refused
 from core.formats.cms import CmsProfile
 from core.values import Digest, Realm
@@ -42,19 +43,21 @@ class _Words:
 
 async def prepare_all(parts: Parts, view: RequestView, step: RequestStep, credential: Credential) -> list[Fixed]:
     """All documents, in their order. Raises ``request.*``, ``pades.*``, ``cades.other_digest``, ``sandbox.*``."""
-    words = await _words(parts, view, step)
+    words = await _words(parts, view, step, credential)
     profile = profile_of(credential)
     return await gather_few([_one(parts, view, step, document, profile, words) for document in view.documents])
 
 
-async def _words(parts: Parts, view: RequestView, step: RequestStep) -> _Words:
+async def _words(parts: Parts, view: RequestView, step: RequestStep, credential: Credential) -> _Words:
+    """A person's name is the certificate's: what stands on the page is what stands in the signature."""
     async with parts.signing.db.read() as uow:
         agency = await parts.directory.agency(uow, view.agency_id)
         person = await parts.directory.person(uow, step.person_id)
         capacity = ""
         if step.kind == "official":
             capacity = await capacity_of(uow, parts, person.id, agency.id)
-    signer = agency.name if step.kind == "seal" else person.name
+    assert credential.certificate is not None
+    signer = agency.name if step.kind == "seal" else Certificate.parse(credential.certificate).common_name
     if step.placement is None or step.placement["kind"] == "none":
         return _Words(signer=signer, stamp=None)
     picture = None
@@ -79,17 +82,18 @@ async def _one(
     if step.kind == "seal":
         await require_official(parts, view, step, document, data)
     placement = None if step.placement is None else Placement.from_json(dict(step.placement))
+    field = placement.field if placement is not None and placement.kind == "field" else f"Dauso-{step.id}"
     prepared = await parts.papers.prepare(
         parts.sandbox, data, profile, placement=placement, signed_at=now, signer_name=words.signer,
-        reason=view.reason or None, timestamp_size=parts.signing.timestamps.size, field=f"Dauso-{step.id}",
+        reason=view.reason or None, timestamp_size=parts.signing.timestamps.size, field=field,
         stamp=words.stamp,
     )  # fmt: skip
-    _require_as_asked(data, prepared, profile)
+    _require_as_asked(data, prepared, profile, field)
     name = await documents.put(prepared.document)
     return Fixed(prepared=replace(prepared, document=b""), name=name, base=document.current)
 
 
-def _require_as_asked(base: bytes, prepared: pades.PreparedSignature, profile: CmsProfile) -> None:
+def _require_as_asked(base: bytes, prepared: pades.PreparedSignature, profile: CmsProfile, field: str) -> None:
     """One update behind ``base`` with one empty hole, all else covered. Raises ``request.not_as_prepared``."""
     document = prepared.document
     zero, start, end, rest = prepared.byte_range
@@ -97,7 +101,7 @@ def _require_as_asked(base: bytes, prepared: pades.PreparedSignature, profile: C
     hole = document[start:end]
     if not (
         whole and document.startswith(base) and hole[:1] == b"<" and hole[-1:] == b">"
-        and not hole[1:-1].strip(b"0") and prepared.algorithm is profile.algorithm
+        and not hole[1:-1].strip(b"0") and prepared.field == field and prepared.algorithm is profile.algorithm
         and prepared.signed_attributes == profile.signed_attributes(prepared.message_digest)
         and prepared.to_sign == Digest.of(prepared.signed_attributes, profile.digest)
     ):  # fmt: skip

@@ -71,6 +71,8 @@ step_table = sa.Table(
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("lease", sa.String(26)),
     sa.Column("leased_until", UtcDateTime),
+    sa.Column("turned_away_at", UtcDateTime),
+    sa.Column("rests_until", UtcDateTime),
     sa.Column("activation_tx", sa.String(26)),
     sa.Column("code", sa.String(6)),
     sa.Column("orders", sa.JSON, nullable=False),

@@ -20,7 +20,7 @@ from signer.ceremony import SigningOrder, sign
 from signer.records import order_table
 from signer.requests import store
 from signer.requests.completing import complete
-from signer.requests.ending import BLANK, at_work, give_up, settle
+from signer.requests.ending import BLANK, at_work, failed, give_up, signed_in_part
 from signer.requests.model import RequestStep, RequestView
 from signer.requests.parts import Parts, tell
 from signer.requests.records import document_table
@@ -42,9 +42,12 @@ async def advance(parts: Parts, step_id: str, note: Note) -> str:
     if view.state == "open" and view.all_signed:
         try:
             await complete(parts, view, note)
-        except Broken as error:
+        except (Refused, BadInput, NotFound, Broken) as error:
+            if error.code == "key.budget_spent":
+                raise  # of the key that vouches for certificates: it may sign again later
             await fail(parts, view.id, error)
-            raise
+            if isinstance(error, Broken):
+                raise
     return view.id
 
 
@@ -128,9 +131,8 @@ async def _undo(parts: Parts, step: RequestStep, error: ServiceError) -> None:
         now = view.step(step.id)
         if view.state != "open" or not at_work(now) or now.orders != step.orders:
             return  # somebody has ended it meanwhile
-        made = [o for o in [await parts.signing.order(uow, each) for each in now.orders] if o.state == "made"]
-        if made or isinstance(error, Broken):
-            await _failed(uow, parts, view, error)
+        if isinstance(error, Broken) or await signed_in_part(uow, parts, now):
+            await failed(uow, parts, view, error.code)
             return
         await give_up(uow, parts, now, "ready", problem=error.code)
         await tell(uow, parts, view, await store.touch(uow, view), EventType.REQUEST_CHANGED, now.id)
@@ -141,13 +143,4 @@ async def fail(parts: Parts, request_id: str, error: ServiceError) -> None:
     async with parts.signing.db.write() as uow:
         view = await store.locked(uow, request_id=request_id)
         if view.state == "open":
-            await _failed(uow, parts, view, error)
-
-
-async def _failed(uow: UnitOfWork, parts: Parts, view: RequestView, error: ServiceError) -> None:
-    logger().error("request.failed", id=view.id, code=error.code)
-    for step in view.steps:
-        if step.state == "approved":
-            await give_up(uow, parts, step, "cancelled", problem=error.code)
-    version = await settle(uow, parts, view, "failed", {"problem": error.code}, problem=error.code)
-    await tell(uow, parts, view, version, EventType.REQUEST_CHANGED)
+            await failed(uow, parts, view, error.code)

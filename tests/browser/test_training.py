@@ -93,6 +93,7 @@ def begin(page, school) -> str:
 
 
 def log_in(page, number: str, press: str = "#login") -> None:
+    page.locator(".dead").wait_for(state="detached")  # its script has begun
     page.click(press)
     page.wait_for_url("**/training/identity/**")
     page.fill("#number", number)  # in groups, as it is written

@@ -16,13 +16,16 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 
-from api import bootstrap
+from api import bootstrap, serving
 from api.bootstrap import Service
+from api.inner import SignerDoor
+from api.portal import idempotency
 from api.roles import ProcessRole
 from api.sign.webauthn import Credential, request_options
 from core.errors import Conflict, Unavailable
 from core.ids import new_id
 from core.limits import LIMITS
+from core.settings import Settings
 from signer.papers import Placement
 from signer.requests import answering, opening, settling, store
 from signer.requests.model import NewDocument, NewRequest, NewStep, OpenedStep, RequestView
@@ -194,7 +197,7 @@ async def one(home: str, url: str, documents: str, signers: str, point: str) -> 
     raise AssertionError(point)
 
 
-async def begin(home: str, url: str) -> None:
+async def made(home: str, url: str) -> None:
     """Dies with a request that it has just made; prints it and its steps."""
     async with signer(home, url) as service:
         made = await create(service, Path(home), 2, 2, together=True)
@@ -257,6 +260,7 @@ async def stand(home: str, url: str, data: str, *names: str) -> None:
             await _insist(lambda: desk.approve(step.id, step.person_id, opened.tx, given))  # noqa: B023
             await _insist(lambda: settled(service, made.id))  # noqa: B023
             print("completed", made.id, name, round(time.monotonic() - began, 2), flush=True)
+        die()  # an orderly end would wait for a job whose row the killed database could not close
 
 
 async def _insist(call):
@@ -271,3 +275,33 @@ async def _insist(call):
                 if error.code != "request.already_approved":
                     raise
                 return None
+
+
+async def web(home: str, port: str, death: str) -> None:
+    """The public door, which dies at ``death``: ``begun`` under a key, a question that is answered, or ``kept``."""
+    if death:
+        LIMITS["idempotency.lease_seconds"] = 1  # how long the next one waits for this one
+    LIMITS.update({name: 1_000_000 for name in LIMITS if name.startswith("rate.")})
+    begin, keep, ask = idempotency._Once._begin, idempotency._Once._keep, SignerDoor.ask
+
+    def reached(point: str) -> None:
+        if point == death:
+            die()
+
+    async def beginning(self, client_id, body):
+        begun = await begin(self, client_id, body)
+        reached("begun")
+        return begun
+
+    async def asking(self, what, body=b"", **words):
+        answered = await ask(self, what, body, **words)
+        reached(what)
+        return answered
+
+    async def keeping(self, client_id, response):
+        await keep(self, client_id, response)
+        reached("kept")
+
+    idempotency._Once._begin, idempotency._Once._keep, SignerDoor.ask = beginning, keeping, asking
+    settings = Settings(home=Path(home), web_url=f"http://localhost:{port}", web_bind=f"127.0.0.1:{port}")
+    await serving.serve_web(settings, serving.listen(settings.web_bind), None)

@@ -2,12 +2,15 @@
 
 import asyncio
 import base64
+import datetime as dt
 import io
+import json
 import subprocess
 import time
 from collections import Counter
 from dataclasses import dataclass
 
+import httpx2
 import pytest
 import sqlalchemy as sa
 from asn1crypto import x509
@@ -20,17 +23,22 @@ from api.roles import ProcessRole
 from audit.outbox import event_table
 from audit.records import entry_table
 from core.formats import canonical_json
+from core.ids import new_id
+from core.settings import Settings
 from core.values import Digest
 from signer.activation.records import activation_table
 from signer.records import order_table
 from signer.requests import store
 from tests.flows import kill_requests_child as child
-from tests.flows import town
+from tests.flows import house, phones, town
 from tests.flows.own_postgres import OwnPostgres
 
+PATH = "/api/v1/signature-requests"
 CHILD = "tests.flows.kill_requests_child"
 SIGNING = ("approve", *child.CEREMONY)
 OPENING = ("lease", "prepare", "open")
+AWAY = {"signer.sign": 4.0}
+"""Seconds that the database is away where it is for longer than the work is tried again at once."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,7 @@ def test_a_request_whose_signer_is_killed_at_any_step_goes_on_by_itself(home, tm
 
 
 def test_a_request_whose_every_process_is_killed_one_step_further_on_is_signed_once(home, tmp_path):
-    request, *steps = home.dies("begin").split()
+    request, *steps = home.dies("made").split()
     for step in steps:
         for name in (*OPENING, *SIGNING):
             home.dies("further", step, name)
@@ -99,19 +107,128 @@ def test_a_request_whose_every_process_is_killed_one_step_further_on_is_signed_o
 def test_a_database_that_is_killed_at_any_step_and_comes_back_costs_no_process_and_no_signature(home, tmp_path):
     if home.server is None:
         pytest.skip("SQLite lives in the process, which the others kill")
-    born = home.bear("stand", str(home.server.data), "create", *OPENING, *SIGNING, *child.END)
-    deaths = 0
+    points = ["create", *OPENING, *SIGNING, *child.END]
+    born, deaths = home.bear("stand", str(home.server.data), *points), 0
     while born.alive():
         if not home.server.alive():
-            deaths += 1
-            time.sleep(0.2)
+            time.sleep(AWAY.get(points[deaths], 0.2))
             home.server.start()
+            deaths += 1
         time.sleep(0.02)
-    assert born.wait(1) == 0, born.said
-    print(born.said, deaths)
     made = [line.split()[1] for line in born.said.splitlines() if line.startswith("completed")]
-    assert deaths == len(made) == 13
+    assert (deaths, len(made)) == (len(points), len(points)), born.said
     asyncio.run(judge(home, made, tmp_path))
+    assert born.wait(1) == -9  # by its own hand, in the end
+
+
+# ----------------------------------------------------------------------------------------------------------- the web
+class Web:
+    """The public door as a process that can be killed and opened again at the same address."""
+
+    def __init__(self, settings, nursery, key) -> None:
+        self.settings, self._nursery = settings, nursery
+        self.http = httpx2.AsyncClient(
+            base_url=settings.web_url, headers={"authorization": f"Bearer {key}"}, timeout=30
+        )  # fmt: skip
+
+    async def open(self, death="") -> None:
+        port = self.settings.web_bind.rpartition(":")[2]
+        self.process = self._nursery.bear(f"{CHILD}:web", str(self.settings.home), port, death)
+        async with asyncio.timeout(60):
+            while not await self._ready():
+                assert self.process.alive(), self.process.said
+                await asyncio.sleep(0.05)
+
+    async def _ready(self) -> bool:
+        try:
+            return (await self.http.get("/readyz")).status_code == 200
+        except httpx2.HTTPError:
+            return False
+
+    async def died(self) -> bool:
+        return await asyncio.to_thread(self.process.wait, 30) == -9
+
+    async def ask(self, body, key):
+        return await self.http.post(PATH, json=body, headers={"idempotency-key": key})
+
+    async def again(self, body, key):
+        """As a portal does whose line broke: the same, until it is answered."""
+        async with asyncio.timeout(30):
+            while (answer := await self.ask(body, key)).status_code == 409:
+                await asyncio.sleep(0.1)
+        return answer
+
+
+@pytest.fixture
+async def web(tmp_path, nursery):
+    """(door, signer's service); the door is not open yet."""
+    await child.build(tmp_path, "")
+    port = house.free_port()
+    settings = Settings(home=tmp_path, web_url=f"http://localhost:{port}", web_bind=f"127.0.0.1:{port}")
+    _, key = await house.add_client(settings, "H1")
+    async with house.signer_here(settings) as service:
+        opened = Web(settings, nursery, key)
+        yield opened, service
+        await opened.http.aclose()
+        if opened.process.alive():
+            opened.process.kill()
+
+
+async def _wanted(web, service):
+    file = (await web.http.post("/api/v1/files", content=phones.paper(new_id(service.clock)))).json()["file"]
+    name, number = child.PEOPLE[0]
+    return {
+        "agency": "H1", "title": "Đơn đề nghị", "deadline": (service.clock.now() + dt.timedelta(days=1)).isoformat(),
+        "documents": [{"title": "Đơn", "file": file}], "signers": [{"person": {"name": name, "national_id": number}}],
+    }  # fmt: skip
+
+
+async def test_a_web_killed_before_its_answer_has_made_the_request_once(web):
+    web, service = web
+    known = set()
+    for point in ("begun", "request.create", "kept"):
+        await web.open(point)
+        wanted, key = await _wanted(web, service), new_id(service.clock)
+        with pytest.raises(httpx2.HTTPError):
+            pytest.fail((await web.ask(wanted, key)).text)
+        assert await web.died()
+        await web.open()
+        answers = await asyncio.gather(*(web.again(wanted, key) for _ in range(3)))
+        assert {answer.status_code for answer in answers} == {201}, answers[0].text
+        (made,) = {answer.json()["id"] for answer in answers}
+        known.add(made)
+        listed = (await web.http.get(PATH)).json()["items"]
+        assert {each["id"] for each in listed} == known
+        assert len(listed) == len(known)
+        (link,) = {answer.json()["signing"][0]["url"] for answer in answers}
+        async with phones.sign_door(service) as door:
+            phone = phones.PhoneClient(door, _hand(web.settings.home), link)
+            assert (await phone.sign())["state"] == "signed"
+        web.process.kill()
+
+
+async def test_a_web_killed_while_a_portal_waits_costs_the_portal_one_more_question(web):
+    web, service = web
+    await web.open()
+    made = (await web.ask(await _wanted(web, service), "k")).json()
+    waiting = asyncio.create_task(web.http.get(f"{PATH}/{made['id']}?wait=20"))
+    await asyncio.sleep(0.5)
+    web.process.kill()
+    with pytest.raises(httpx2.HTTPError):
+        await waiting
+    async with phones.sign_door(service) as door:  # the person does not notice
+        phone = phones.PhoneClient(door, _hand(web.settings.home), made["signing"][0]["url"])
+        assert (await phone.sign())["state"] == "signed"
+    await web.open()
+    seen = (await web.http.get(f"{PATH}/{made['id']}?wait=20")).json()
+    assert (seen["state"], seen["steps"][0]["state"]) == ("completed", "signed")
+    file = await web.http.get(f"{PATH}/{made['id']}/documents/1/file")
+    assert file.content.startswith(b"%PDF")
+
+
+def _hand(home):
+    """The phone of the first of the people."""
+    return child.hand_of(home, next(iter(json.loads((home / "phones.json").read_text()))))
 
 
 # --------------------------------------------------------------------------------------------------------- the judge

@@ -150,3 +150,15 @@ async def test_a_clerk_sends_a_copy_back_and_its_official_gets_it_under_a_new_nu
     assert (old.state, old.reason, new.state) == ("voided", "Thiếu trang", "awaiting_certifier")
     with pytest.raises(ServiceError, match=r"^copy\.awaits_nobody"):
         await service.copies.send_back(ids[0], "lần nữa", by=clerk)
+
+
+async def test_in_training_who_practises_with_a_phone_answers_alone(tmp_path):
+    settings = await town.build(tmp_path)
+    _, key = await house.add_client(settings, "H1")
+    async with house.signer_here(settings) as service, house.web_here(settings) as (_, portal):
+        portal.headers["authorization"] = f"Bearer {key}"
+        people = (await portal.get("/api/v1/agencies/H1/people")).json()["items"]
+        clerk = next(each["id"] for each in people if each["roles"][0]["role"] == "clerk")
+        await Authenticator().enrol(service, clerk)
+        copy = await leave_a_paper(portal)
+        assert copy["state"] == "awaiting_seal"  # the official has no phone, and is stood in for
