@@ -20,7 +20,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from api.roles import WEB_WRITES, ProcessRole
+from api.roles import WEB_HIDDEN, WEB_WRITES, ProcessRole
 from api.secrets import is_home
 from api.signing import Records, SignerParts, key_opener, make_enrolment, open_signer, open_store
 from audit.log import LogReader
@@ -220,8 +220,8 @@ async def open_service(settings: Settings, role: ProcessRole, clock: Clock | Non
         raise NotFound("home.missing", home=str(settings.home))
     realm = Realm(json.loads((settings.home / "home.json").read_text())["realm"])
     clock = clock or SystemClock()
-    writes = None if role is ProcessRole.SIGNER else WEB_WRITES
-    async with Database(settings.database, writes) as db, make_sandbox() as sandbox:
+    rights = () if role is ProcessRole.SIGNER else (WEB_WRITES, WEB_HIDDEN)
+    async with Database(settings.database, *rights) as db, make_sandbox() as sandbox:
         await _require_current(db)
         parts = Records(clock)
         documents = Documents.open(settings.objects_url, settings.home)

@@ -62,7 +62,7 @@ def shut_out_of_keys(settings: Settings) -> bool:
 
 def _reaches_keys(settings: Settings) -> bool:
     """Asked of the kernel, not of our rules: they are a union, and a home may lie under something that is open."""
-    for path in (settings.key_file, settings.home / "key-file", settings.home / "keys"):
+    for path in (settings.key_file, settings.home / "key-file", settings.home / "keys", settings.people_key):
         if path is not None and path.exists():
             try:
                 os.close(os.open(path, os.O_RDONLY))

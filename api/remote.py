@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from api.clients.access import AgencyAccess
-from api.secrets import web_key
+from api.secrets import people_key
 from audit.log import Log
 from core.clock import Clock
 from core.db import Database
@@ -80,7 +80,7 @@ def remote_providers(basis: Basis, settled: Callable[[str], None]) -> ProviderDe
     """Before the signing desk, which holds their keys; ``settled`` hears of orders that a provider has answered."""
     return open_providers(
         basis.settings, realm=basis.realm, db=basis.db, clock=basis.clock, credentials=basis.credentials,
-        directory=basis.directory, open_key=basis.open_key, box=Box(web_key(basis.settings), "providers"),
+        directory=basis.directory, open_key=basis.open_key, box=Box(people_key(basis.settings), "providers"),
         outbound=basis.outbound, settled=settled,
     )  # fmt: skip
 
@@ -94,7 +94,7 @@ def open_remote(
     phones = make_phones(
         settings, basis.realm, basis.clock, basis.db, directory=basis.directory, credentials=basis.credentials,
         store=basis.store, open_key=basis.open_key, log=basis.log, relying_party=basis.relying_party,
-        key=web_key(settings), outbound=basis.outbound,
+        key=people_key(settings), outbound=basis.outbound,
     )  # fmt: skip
     requests = RequestDesk(
         signing=desk, directory=basis.directory, sandbox=basis.sandbox, papers=papers, links=links, validation=validation,

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Final
 
-__all__ = ["WEB_WRITES", "ProcessRole"]
+__all__ = ["WEB_HIDDEN", "WEB_WRITES", "ProcessRole"]
 
 
 class ProcessRole(StrEnum):
@@ -28,3 +28,10 @@ WEB_WRITES: Final = frozenset({
 
 SQLite refuses the others in the connection itself; on PostgreSQL ``dauso grants`` writes the statements for their user.
 """
+
+WEB_HIDDEN: Final = frozenset({
+    "approval_link", "approval_link_subject", "desk_ticket", "enrolment_code", "enrolment_fact", "enrolment_notice",
+    "enrolment_objection", "enrolment_run", "enter_challenge", "identity_flow", "page_pass", "passkey_challenge",
+    "person_contact", "person_number", "provider_account", "provider_transaction",
+})  # fmt: skip
+"""Tables that those roles may not even read: numbers and addresses of people, links, passes, enrolments under way."""

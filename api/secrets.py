@@ -1,4 +1,4 @@
-"""The key that web, worker and signer share on one machine: seals answers and webhook secrets, hashes numbers of people."""
+"""Key files that sign nothing: one that web, worker and signer share, and one for what the signer knows about people."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ from core.errors import BadInput, NotFound
 from core.ids import random_bytes
 from core.settings import Settings
 
-__all__ = ["is_home", "web_key"]
+__all__ = ["is_home", "people_key", "web_key"]
 
 
 def is_home(home: Path) -> bool:
@@ -17,8 +17,17 @@ def is_home(home: Path) -> bool:
 
 
 def web_key(settings: Settings) -> bytes:
-    """Thirty-two bytes; nothing that signs. Made once. Raises ``home.missing``, ``home.web_key``."""
-    path = settings.web_key
+    """Of web, worker and signer. Raises ``home.missing``, ``home.web_key``."""
+    return _kept(settings.web_key, settings)
+
+
+def people_key(settings: Settings) -> bytes:
+    """Of the signer alone: hashes numbers of people, seals their addresses. Raises ``home.missing``, ``home.web_key``."""
+    return _kept(settings.people_key, settings)
+
+
+def _kept(path: Path, settings: Settings) -> bytes:
+    """Thirty-two bytes; nothing that signs. Made once."""
     if not path.exists():
         if not is_home(settings.home):
             raise NotFound("home.missing", home=str(settings.home))

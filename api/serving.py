@@ -47,7 +47,7 @@ from core.settings import Settings
 __all__ = ["Child", "children", "listen", "open_web", "serve_signer", "serve_web", "serve_worker", "supervise"]
 
 _SECRETS = frozenset({
-    "DAUSO_KEY_PASSPHRASE", "DAUSO_KEY_FILE", "DAUSO_PROVIDER_SP_PASSWORD", "DAUSO_IDENTITY_CLIENT_SECRET",
+    "DAUSO_KEY_PASSPHRASE", "DAUSO_KEY_FILE", "DAUSO_PEOPLE_KEY_FILE", "DAUSO_PROVIDER_SP_PASSWORD", "DAUSO_IDENTITY_CLIENT_SECRET",
     "DAUSO_MAIL_PASSWORD",
 })  # fmt: skip
 """Settings that only the signer may see."""

@@ -139,10 +139,10 @@ def row_by(column: sa.Column[Any]) -> sa.Select[Any]:
     return sa.select(column.table).where(column == sa.bindparam("value"))
 
 
-def grants(user: str, may_write: frozenset[str]) -> list[str]:
-    """PostgreSQL statements that let ``user`` read everything of ours and change rows of ``may_write`` only."""
+def grants(user: str, may_write: frozenset[str], hidden: frozenset[str] = frozenset()) -> list[str]:
+    """PostgreSQL statements that let ``user`` read all of ours but ``hidden``, and change rows of ``may_write`` only."""
     quoted = '"' + user.replace('"', '""') + '"'
-    tables = [table.name for table in metadata.sorted_tables]
+    tables = [table.name for table in metadata.sorted_tables if table.name not in hidden]
     return [
         f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {quoted}",
         f"GRANT USAGE ON SCHEMA public TO {quoted}",
@@ -221,24 +221,26 @@ class Prepared:
 class Database:
     """Two engines on SQLite (readers do not queue behind the writer), one on PostgreSQL."""
 
-    def __init__(self, url: str, may_write: frozenset[str] | None = None) -> None:
+    def __init__(
+        self, url: str, may_write: frozenset[str] | None = None, hidden: frozenset[str] = frozenset()
+    ) -> None:
         """``url``: ``sqlite+aiosqlite:////path`` or ``postgresql+psycopg://…``. Opens nothing yet.
 
-        ``may_write``: the only tables this process may change. SQLite's connections then refuse the others; on
-        PostgreSQL the user's grants do (``grants``).
+        ``may_write``: the only tables this process may change, ``hidden``: those it may not even read. SQLite's
+        connections then refuse; on PostgreSQL the user's grants do (``grants``).
         """
         self.url = url
         self._prepared: dict[sa.Select[Any], Prepared] = {}
         self._plain: list[sqlite3.Connection] = []
         self.is_sqlite = url.startswith("sqlite")
         if self.is_sqlite:
-            self._writer = self._sqlite(url, "BEGIN IMMEDIATE", may_write)
-            self._reader = self._sqlite(url, "BEGIN", may_write)
+            self._writer = self._sqlite(url, "BEGIN IMMEDIATE", may_write, hidden)
+            self._reader = self._sqlite(url, "BEGIN", may_write, hidden)
         else:
             self._writer = self._reader = create_async_engine(url, pool_size=8, max_overflow=8, pool_pre_ping=True)
 
     @staticmethod
-    def _sqlite(url: str, begin: str, may_write: frozenset[str] | None) -> AsyncEngine:
+    def _sqlite(url: str, begin: str, may_write: frozenset[str] | None, hidden: frozenset[str]) -> AsyncEngine:
         options = {"isolation_level": None, "timeout": 30, "async_creator_fn": sqlite.connect}
         # every transaction is ended by its block, so a connection comes back clean
         engine = create_async_engine(url, connect_args=options, pool_reset_on_return=None)
@@ -246,7 +248,7 @@ class Database:
         if may_write is not None:
 
             def bind(connection: Any, _record: Any) -> None:
-                connection.driver_connection.allow_writes(may_write)
+                connection.driver_connection.narrow(may_write, hidden)
 
             event.listen(engine.sync_engine, "connect", bind)
         dialect: Any = engine.sync_engine.dialect
@@ -279,7 +281,8 @@ class Database:
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise Unavailable("database.unavailable") from error
-            if "not authorized" in str(error.orig) or getattr(error.orig, "sqlstate", "") == "42501":
+            said = str(error.orig)
+            if "not authorized" in said or "is prohibited" in said or getattr(error.orig, "sqlstate", "") == "42501":
                 raise Broken("database.not_allowed") from error
             raise
 

@@ -24,6 +24,7 @@ from core.limits import LIMITS
 __all__ = ["Answer", "Outbound", "is_public", "is_secure", "named"]
 
 _PORTS: Final = {"http": 80, "https": 443}
+_MOST_KEPT = 8
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -67,8 +68,22 @@ class Outbound:
     def __init__(self, *, private: frozenset[str] = frozenset(), tls: ssl.SSLContext | None = None) -> None:
         """``private``: ``host:port`` of inner services that may be reached; ``tls``: trust for https, the system's if None."""
         self._private = private
-        transport = httpx2.AsyncHTTPTransport(verify=tls or ssl.create_default_context(), trust_env=False, retries=0)
-        self._client = httpx2.AsyncClient(transport=transport, follow_redirects=False, trust_env=False)
+        self._tls = tls or ssl.create_default_context()
+        self._once = self._made()
+        self._kept: dict[str, httpx2.AsyncClient] = {}
+        """By name: a pool knows addresses, names share them, and a kept connection was verified for one name only."""
+
+    def _made(self) -> httpx2.AsyncClient:
+        transport = httpx2.AsyncHTTPTransport(verify=self._tls, trust_env=False, retries=0)
+        return httpx2.AsyncClient(transport=transport, follow_redirects=False, trust_env=False)
+
+    def _client_for(self, place: str) -> tuple[httpx2.AsyncClient, dict[str, str]]:
+        """A client whose connections lead to this name; beyond a few names, one that keeps none."""
+        if place not in self._kept and len(self._kept) < _MOST_KEPT:
+            self._kept[place] = self._made()
+        if place in self._kept:
+            return self._kept[place], {}
+        return self._once, {"connection": "close"}
 
     async def fetch(
         self, url: str, *, body: bytes | None = None, content_type: str = "", most: int = LIMITS["outbound.bytes"]
@@ -79,22 +94,23 @@ class Outbound:
         ``outbound.too_large``, ``outbound.encoded``.
         """
         kind = {"content-type": content_type} if content_type else {}
-        return await self._exchange(url, body, kind, most, LIMITS["outbound.total_seconds"])
+        client, close = self._client_for(_place(_parse(url)))
+        return await self._exchange(client, url, body, {**kind, **close}, most, LIMITS["outbound.total_seconds"])
 
     async def tell(self, url: str, body: bytes, headers: Mapping[str, str], *, seconds: int) -> Answer:
         """POST, where only the status counts: the answer's body stays unread. Raises as ``fetch``, without the last two."""
-        # a kept connection was verified for one name, and names share addresses
-        return await self._exchange(url, body, {**headers, "connection": "close"}, None, seconds)
+        return await self._exchange(self._once, url, body, {**headers, "connection": "close"}, None, seconds)
 
     async def _exchange(
-        self, url: str, body: bytes | None, headers: Mapping[str, str], most: int | None, seconds: int
-    ) -> Answer:
+        self, client: httpx2.AsyncClient, url: str, body: bytes | None, headers: Mapping[str, str], most: int | None,
+        seconds: int,
+    ) -> Answer:  # fmt: skip
         parsed = _parse(url)
         try:
             async with asyncio.timeout(seconds):
                 address = await self._resolve(parsed)
                 caps = httpx2.Timeout(seconds, connect=LIMITS["outbound.connect_seconds"])
-                return await self._send(parsed, address, body, headers, most, caps)
+                return await _send(client, parsed, address, body, headers, most, caps)
         except TimeoutError as error:
             raise Unavailable("outbound.too_slow", host=parsed.host) from error
         except (httpx2.TimeoutException, httpx2.TransportError, httpx2.InvalidURL, OSError, ValueError) as error:
@@ -108,32 +124,34 @@ class Outbound:
             raise Refused("outbound.private_address", host=url.host)
         return addresses[0]
 
-    async def _send(
-        self, url: httpx2.URL, address: str, body: bytes | None, headers: Mapping[str, str], most: int | None,
-        caps: httpx2.Timeout,
-    ) -> Answer:  # fmt: skip
-        host = url.netloc.decode("ascii")
-        own = {"host": host, "accept-encoding": "identity", "user-agent": "dauso"}
-        request = self._client.build_request(
-            "GET" if body is None else "POST", url.copy_with(host=address), content=body, headers={**headers, **own},
-            timeout=caps, extensions={"sni_hostname": url.host},
-        )  # fmt: skip
-        response = await self._client.send(request, stream=True)
-        try:
-            read = b"" if most is None else await _read(response, url.host, most)
-        finally:
-            await response.aclose()
-        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        return Answer(
-            status=response.status_code,
-            content_type=kind,
-            body=read,
-            retry_after=response.headers.get("retry-after", ""),
-        )
-
     async def close(self) -> None:
         """Close idle connections."""
-        await self._client.aclose()
+        for client in (self._once, *self._kept.values()):
+            await client.aclose()
+
+
+async def _send(
+    client: httpx2.AsyncClient, url: httpx2.URL, address: str, body: bytes | None, headers: Mapping[str, str], most: int | None,
+    caps: httpx2.Timeout,
+) -> Answer:  # fmt: skip
+    host = url.netloc.decode("ascii")
+    own = {"host": host, "accept-encoding": "identity", "user-agent": "dauso"}
+    request = client.build_request(
+        "GET" if body is None else "POST", url.copy_with(host=address), content=body, headers={**headers, **own},
+        timeout=caps, extensions={"sni_hostname": url.host},
+    )  # fmt: skip
+    response = await client.send(request, stream=True)
+    try:
+        read = b"" if most is None else await _read(response, url.host, most)
+    finally:
+        await response.aclose()
+    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return Answer(
+        status=response.status_code,
+        content_type=kind,
+        body=read,
+        retry_after=response.headers.get("retry-after", ""),
+    )
 
 
 async def _read(response: httpx2.Response, host: str, most: int) -> bytes:

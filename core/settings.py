@@ -66,6 +66,9 @@ class Settings(BaseSettings):
         default=None,
         description="32-byte key file of the web process for answers and webhook secrets; made under home.",
     )
+    people_key_file: Path | None = Field(
+        default=None, description="32-byte key file of the signer for numbers and addresses of people; made under home."
+    )
     signer_socket: Path | None = Field(
         default=None, description="Unix socket on which the signer answers the web process; empty means under home."
     )
@@ -165,6 +168,11 @@ class Settings(BaseSettings):
     def web_key(self) -> Path:
         """The web process's key file in force."""
         return self.web_key_file or self.home / "web-key"
+
+    @property
+    def people_key(self) -> Path:
+        """The signer's key file for what it knows about people, in force."""
+        return self.people_key_file or self.home / "people-key"
 
     @property
     def origin(self) -> str:

@@ -92,9 +92,12 @@ class _Connection:
         self._connection = connection
         self._conn = connection
 
-    def allow_writes(self, tables: frozenset[str]) -> None:
-        """From now on this connection changes rows of ``tables`` only, and no schema: SQLite has no users to say so."""
-        self._connection.set_authorizer(_authorizer(tables))
+    def narrow(self, tables: frozenset[str], hidden: frozenset[str]) -> None:
+        """From now on this connection changes rows of ``tables`` only, reads nothing of ``hidden``, and changes no schema.
+
+        SQLite has no users to say so.
+        """
+        self._connection.set_authorizer(_authorizer(tables, hidden))
 
     @property
     def isolation_level(self) -> str | None:
@@ -134,10 +137,12 @@ _HARMLESS = frozenset({
 _PRAGMAS = frozenset({"busy_timeout", "read_uncommitted", "table_info", "table_xinfo"})
 
 
-def _authorizer(tables: frozenset[str]) -> Any:
+def _authorizer(tables: frozenset[str], hidden: frozenset[str]) -> Any:
     """What SQLite asks while it compiles a statement; a trigger's own changes are asked about too."""
 
     def decide(action: int, first: str | None, *_: Any) -> int:
+        if action == sqlite3.SQLITE_READ and first in hidden:
+            return sqlite3.SQLITE_DENY
         if action in _HARMLESS or (action in _CHANGES and first in tables):
             return sqlite3.SQLITE_OK
         if action == sqlite3.SQLITE_PRAGMA and first in _PRAGMAS:

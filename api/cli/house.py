@@ -9,7 +9,7 @@ import typer
 
 from api import bootstrap
 from api.cli.show import err, out, print_json, read_file, read_wording, run, settings_of
-from api.roles import WEB_WRITES, ProcessRole
+from api.roles import WEB_HIDDEN, WEB_WRITES, ProcessRole
 from core import db
 from core.directory.model import Role
 from core.messages import sentence
@@ -227,5 +227,5 @@ def grants(
 ) -> None:
     """In lệnh SQL cấp quyền hẹp cho tài khoản của tiến trình web / SQL that gives the web's user its narrow rights."""
     settings_of(context)
-    for statement in db.grants(user, WEB_WRITES):
+    for statement in db.grants(user, WEB_WRITES, WEB_HIDDEN):
         out.print(f"{statement};", markup=False)

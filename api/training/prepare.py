@@ -14,6 +14,7 @@ from api.bootstrap import Service, demo_needs_training
 from api.clients.model import Client, Scope
 from api.clients.store import Clients
 from api.portal.request_schemas import AtAnchor, KnownPersonIn, PdfIn, SignatureRequestIn, SignerIn
+from api.portal.uploads import upload_table
 from api.questions import requests
 from api.training.paper import notice
 from api.training.practice import PORTAL
@@ -129,7 +130,12 @@ async def _paper_for_desk(
     now, title = service.clock.now(), "Thông báo lịch tập huấn"
     body = ["UBND xã Mẫu Sơn thông báo: lớp tập huấn ký số mở tại nhà văn hóa thôn, sáng thứ Bảy hằng tuần.",
             "Giấy này do máy làm ra để cán bộ và văn thư tập ký, tập đóng dấu."]  # fmt: skip
-    file = await service.documents.put(notice(title.upper(), body, signed_by=_FOR))
+    drawn = notice(title.upper(), body, signed_by=_FOR)
+    file = await service.documents.put(drawn)
+    async with service.db.write() as uow:  # as if the guide had sent it: requests take only their client's own files
+        row = {"id": new_id(service.clock), "client_id": client.id, "length": len(drawn), "position": len(drawn),
+               "document": file, "created_at": now}  # fmt: skip
+        await uow.execute(upload_table.insert(), row)
     wanted = SignatureRequestIn(
         agency=agency.code, title=title, reason="Tập huấn", deadline=now + dt.timedelta(days=LIMITS["request.days"] - 1),
         documents=[PdfIn(title=title, file=file)],

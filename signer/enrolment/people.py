@@ -62,7 +62,7 @@ class People:
     """Works inside the caller's transaction."""
 
     def __init__(self, *, clock: Clock, directory: Directory, credentials: Credentials, key: bytes) -> None:
-        """``key``: 32 bytes, those of ``settings.web_key``."""
+        """``key``: 32 bytes, those of ``settings.people_key``."""
         self._clock, self._directory, self._credentials = clock, directory, credentials
         info = b"dauso/people"
         self._key = HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(key)

@@ -90,7 +90,7 @@ def make_phones(
     settings: Settings, realm: Realm, clock: Clock, db: Database, *, directory: Directory, credentials: Credentials,
     store: KeyStore, open_key: OpenKey, log: Log, relying_party: RelyingParty, key: bytes, outbound: Outbound,
 ) -> Phones:  # fmt: skip
-    """The desk of enrolment. ``key``: the 32 bytes of ``settings.web_key``. Raises ``identity.*``."""
+    """The desk of enrolment. ``key``: the 32 bytes of ``settings.people_key``. Raises ``identity.*``."""
     people = People(clock=clock, directory=directory, credentials=credentials, key=key)
     messenger = make_messenger(settings, realm, clock)
     facts = Facts(clock=clock, log=log, realm=realm)

@@ -49,6 +49,8 @@ def require_passive(pdf: Pdf) -> None:
         if isinstance(thing, Stream):
             if "/F" in thing:
                 raise Refused("request.paper_elsewhere")  # the bytes of the stream lie in another file
+            if thing.get("/Subtype") == Name.Form and len(thing.get("/BBox", Array([]))) != 4:
+                raise Refused("request.paper_changes_look")  # drawn by some readers and not by others
             held: Any = thing.stream_dict
         elif isinstance(thing, Dictionary | Array):
             held = thing

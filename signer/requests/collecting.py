@@ -100,7 +100,9 @@ async def _activation(uow: UnitOfWork, step: RequestStep) -> dict[str, Any] | No
     found = (await uow.execute(sa.select(t.evidence).where(t.tx == step.activation_tx))).scalar_one_or_none()
     if found is None:
         raise Broken("request.self_check", detail="approval")
-    return {name: value for name, value in found.items() if name != "kind"}  # nothing that was signed speaks of it
+    # nothing that was signed speaks of these: the public key says whose answer it is
+    kept = {name: value for name, value in found.items() if name != "kind"}
+    return {**kept, "assertion": {**kept["assertion"], "credential_id": ""}}
 
 
 async def _order(
@@ -112,7 +114,7 @@ async def _order(
     if not detached:
         _, start, end, _ = prepared["byte_range"]
         data = bytes.fromhex(data[start + 1 : end - 1].decode("ascii"))
-    more = {} if detached else {"field": prepared["field"], "byte_range": prepared["byte_range"]}
+    more = {} if detached else {"byte_range": prepared["byte_range"]}
     return {
         "id": order.id, "document": document_id, "format": "cades" if detached else "pades", **more,
         "algorithm": credential.key.algorithm.value, "digest": prepared["digest"], "to_sign": prepared["to_sign"],

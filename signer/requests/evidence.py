@@ -74,7 +74,7 @@ def verify_evidence_file(
             raise ValueError("another format")
         check = _Check(value, expected)
         found = check.run(signed)
-    except _UNREADABLE as error:
+    except (ServiceError, *_UNREADABLE) as error:
         return [Finding("evidence.unreadable", "error", {"detail": str(error)[:80] or type(error).__name__})]
     if not any(each.severity == "error" for each in found):
         found.append(Finding("evidence.sound", "info", {"steps": len(value["steps"])}))
@@ -180,6 +180,8 @@ class _Check:
         origin = self._expected.origin
         if origin is not None and evidence["origin"] != origin.rstrip("/"):
             self._find("activation.wrong_origin", step=step["id"])
+        if evidence["assertion"]["credential_id"]:
+            self._claimed.append(f"{step['id']}/credential_id")
         self._record(step, record, certificate)
 
     def _record(self, step: Mapping[str, Any], record: ActivationRecord, certificate: Certificate) -> None:
@@ -206,7 +208,8 @@ class _Check:
         named = _named(attributes)
         document = self._documents[order["document"]]
         given = document["digest"]
-        wrong = Digest.of(attributes, digest.algorithm) != digest or named.hex() != order["message_digest"]
+        wrong = order["format"] != ("cades" if document["kind"] == "digest" else "pades")
+        wrong |= Digest.of(attributes, digest.algorithm) != digest or named.hex() != order["message_digest"]
         self._when(wrong or (given is not None and given != named.hex()), "evidence.other_digest", step=step["id"])
         try:
             certificate.verify(value, attributes, SignatureAlgorithm(order["algorithm"]))
@@ -291,7 +294,7 @@ def _in_file(signed: bytes, order: Mapping[str, Any], certificate: bytes) -> Non
         return
     prepared = pades.PreparedSignature.from_json(
         {
-            "field": order["field"], "byte_range": order["byte_range"], "message_digest": order["message_digest"],
+            "field": "", "byte_range": order["byte_range"], "message_digest": order["message_digest"],
             "signed_attributes": _b64(order["signed_attributes"]).hex(), "to_sign": order["to_sign"],
             "digest": order["digest"], "algorithm": order["algorithm"],
         },

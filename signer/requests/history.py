@@ -16,9 +16,12 @@ _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 def time_of(log: Mapping[str, str]) -> str:
-    """When a leaf was written: ISO 8601 to the millisecond, UTC. Raises ``ValueError``, ``KeyError``."""
+    """When a leaf was written: ISO 8601 to the millisecond, UTC; empty where it does not say. Raises ``ValueError``."""
     leaf = canonical_json.decode(base64.b64decode(log["leaf"], validate=True))
-    return (_EPOCH + dt.timedelta(milliseconds=int(leaf["time_ms"]))).isoformat()
+    try:
+        return (_EPOCH + dt.timedelta(milliseconds=leaf["time_ms"])).isoformat()
+    except (KeyError, TypeError, OverflowError):
+        return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

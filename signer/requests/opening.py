@@ -157,7 +157,12 @@ async def _try(
             credential = await credential_of(uow, parts, agency_id=view.agency_id, kind=step.kind, person_id=person_id)
             await require_passkey(uow, person_id, view.realm)
         if step.state == "open" and step.leased(now):
-            return await _again(uow, view, step)
+            if await _is_asked(uow, parts, step, credential):
+                return await _again(uow, view, step)
+            if not await take_back(uow, parts, view, step):
+                return Conflict("request.not_open", request=view.id, state="failed")
+            view = await store.get(uow, view.id)
+            step = view.step(step_id)
         if step.lease is not None and step.leased(now):
             return _Elsewhere(lease=step.lease)
         refusal = await _turned_away(uow, view, step, now) or await _free_lapsed(uow, parts, view, now)
@@ -205,6 +210,15 @@ async def _free_lapsed(uow: UnitOfWork, parts: Parts, view: RequestView, now: dt
         if each.state == "open" and not each.leased(now) and not await take_back(uow, parts, view, each):
             return Conflict("request.not_open", request=view.id, state="failed")
     return None
+
+
+async def _is_asked(uow: UnitOfWork, parts: Parts, step: RequestStep, credential: Credential | None) -> bool:
+    """The question can still be answered: a lost phone refuses what was open, and a new one brings another key."""
+    if step.activation_tx is None or credential is None:
+        return True
+    if (await redeem.status(uow, parts.clock, step.activation_tx)).state != "open":
+        return False
+    return (await redeem.record(uow, step.activation_tx)).credential == credential.id
 
 
 async def _again(uow: UnitOfWork, view: RequestView, step: RequestStep) -> OpenedStep:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from api import bootstrap, serving
 from api.answering import handlers
-from api.roles import WEB_WRITES, ProcessRole
+from api.roles import WEB_HIDDEN, WEB_WRITES, ProcessRole
 from core.db import Database, grants, metadata
 from core.errors import Broken, Refused, ServiceError
 from core.values import Realm
@@ -74,13 +74,17 @@ async def _forbidden(url, db):
             with pytest.raises(Broken, match=r"database\.not_allowed"):
                 async with db.write() as uow:
                     await uow.execute(statement)
+        if table.name in WEB_HIDDEN:
+            with pytest.raises(Broken, match=r"database\.not_allowed"):
+                async with db.read() as uow:
+                    await uow.execute(sa.select(table))
 
 
 async def test_the_webs_connection_writes_its_own_tables_only_on_sqlite(tmp_path):
     url = f"sqlite+aiosqlite:///{tmp_path / 'x.db'}"
     async with Database(url) as db:
         await db.create_all()
-    async with Database(url, WEB_WRITES) as db:
+    async with Database(url, WEB_WRITES, WEB_HIDDEN) as db:
         await _forbidden(url, db)
         for trick in ("DROP TABLE activation", "PRAGMA writable_schema=1", f"ATTACH '{tmp_path / 'y.db'}' AS y",
                       "CREATE TABLE activation2 (x)"):  # fmt: skip
@@ -95,7 +99,7 @@ async def test_the_webs_user_writes_its_own_tables_only_on_postgresql(postgres_u
         async with db.write() as uow:
             await uow.exec_driver_sql("CREATE TABLE IF NOT EXISTS alembic_version (version_num text)")
             await uow.exec_driver_sql("CREATE USER web_narrow")
-            for statement in grants("web_narrow", WEB_WRITES):
+            for statement in grants("web_narrow", WEB_WRITES, WEB_HIDDEN):
                 await uow.exec_driver_sql(statement)
     async with Database(postgres_url.replace("postgres@", "web_narrow@")) as db:
         await _forbidden(postgres_url, db)
@@ -140,7 +144,7 @@ async def test_the_web_works_with_its_narrow_user_and_in_production_with_no_othe
             pass
     async with Database(postgres_url) as db, db.write() as uow:
         await uow.exec_driver_sql("CREATE USER web_prod")
-        for statement in grants("web_prod", WEB_WRITES):
+        for statement in grants("web_prod", WEB_WRITES, WEB_HIDDEN):
             await uow.exec_driver_sql(statement)
     narrow = town.settings(tmp_path, postgres_url.replace("postgres@", "web_prod@"))
     async with house.signer_here(wide), house.web_here(narrow) as (_, client):

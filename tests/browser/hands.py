@@ -47,7 +47,7 @@ class Hands:
         page = self.page
         page.locator("#enrolment").wait_for(state="attached")
         if looks:
-            assert AGENCY_ALONE <= set(self.look().split())
+            assert set(self.look().split()) >= AGENCY_ALONE
         self.log_in()
         self.agree(looks=looks)
 

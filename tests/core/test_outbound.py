@@ -206,3 +206,14 @@ def test_plain_http_is_for_services_that_an_operator_named():
     assert not is_secure("http://anybody.vn/hook", private)
     with pytest.raises(BadInput):
         is_secure("ftp://portal.local/", private)
+
+
+def test_names_that_share_an_address_share_no_connection():
+    outbound = Outbound()
+    one, two = outbound._client_for("a.example:443"), outbound._client_for("b.example:443")
+    assert one[0] is not two[0]
+    assert outbound._client_for("a.example:443")[0] is one[0]
+    for number in range(20):
+        outbound._client_for(f"{number}.example:443")
+    _, headers = outbound._client_for("late.example:443")
+    assert headers == {"connection": "close"}  # beyond a few names nothing is kept

@@ -69,7 +69,7 @@ async def build(home: Path, url: str) -> None:
 @contextlib.asynccontextmanager
 async def signer(home: str, url: str, reached: Reached = lambda *_: None):
     """A signer with all that it does by itself; ``reached`` hears wherever the work of a request is, before it goes on."""
-    LIMITS["request.sweep_seconds"] = 1
+    LIMITS["request.sweep_seconds"] = LIMITS["request.prepare_seconds"] = 1  # what the living wait for of the dead
     _watch(reached)  # before it opens: what a dead process left is taken up at once
     async with bootstrap.open_service(town.settings(Path(home), url), ProcessRole.SIGNER) as service:
         work = [asyncio.create_task(each()) for each in bootstrap.signer_work(service)]
@@ -104,6 +104,11 @@ def _watch(reached: Reached) -> None:
     opening.prepare_all, answering.approve, settling.advance = preparing, approving, advancing
 
 
+def say(*words: str) -> None:
+    """To the test, at once."""
+    os.write(1, " ".join(words).encode() + b"\n")
+
+
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -115,20 +120,19 @@ async def create(service: Service, home: Path, documents: int, signers: int, *, 
     people = list(json.loads((home / "phones.json").read_text()))[:signers]
     now, desk = service.clock.now(), service.parts().requests
     papers = [await service.documents.put(phones.paper(f"Đơn {new_id(service.clock)}")) for _ in range(documents)]
-    return await desk.create(
-        NewRequest(
-            id=new_id(service.clock), client_id=new_id(service.clock), client_name="Cổng thử", agency_id=agency,
-            title="Đơn đề nghị", reason="Nộp hồ sơ", deadline=now + dt.timedelta(days=1),
-            documents=tuple(NewDocument(title=f"Đơn {n}", name=name) for n, name in enumerate(papers, 1)),
-            steps=tuple(
-                NewStep(
-                    position=0 if together else place, kind="citizen", person_id=person,
-                    placement=Placement(kind="coordinates", page=0, x=60, y=420 + 110 * place, width=200, height=80),
-                )
-                for place, person in enumerate(people)
-            ),
-        )  # fmt: skip
-    )
+    steps = [
+        NewStep(
+            position=0 if together else place, kind="citizen", person_id=person,
+            placement=Placement(kind="coordinates", page=0, x=60, y=420 + 110 * place, width=200, height=80),
+        )
+        for place, person in enumerate(people)
+    ]  # fmt: skip
+    wanted = NewRequest(
+        id=new_id(service.clock), client_id=new_id(service.clock), client_name="Cổng thử", agency_id=agency,
+        title="Đơn đề nghị", reason="Nộp hồ sơ", deadline=now + dt.timedelta(days=1), steps=tuple(steps),
+        documents=tuple(NewDocument(title=f"Đơn {n}", name=name) for n, name in enumerate(papers, 1)),
+    )  # fmt: skip
+    return await desk.create(wanted)
 
 
 async def _agency(service: Service) -> str:
@@ -191,7 +195,7 @@ async def one(home: str, url: str, documents: str, signers: str, point: str) -> 
     async with signer(home, url, reached) as service:
         made = await create(service, Path(home), int(documents), int(signers))
         mine.append(made.steps[int(who) - 1].id)
-        print(made.id, flush=True)
+        say("made", made.id)
         for step in made.steps:
             await sign_step(service, Path(home), step)
     raise AssertionError(point)
@@ -201,7 +205,7 @@ async def made(home: str, url: str) -> None:
     """Dies with a request that it has just made; prints it and its steps."""
     async with signer(home, url) as service:
         made = await create(service, Path(home), 2, 2, together=True)
-        print(made.id, *(step.id for step in made.steps), flush=True)
+        say("made", made.id, *(step.id for step in made.steps))
         die()
 
 
@@ -259,7 +263,7 @@ async def stand(home: str, url: str, data: str, *names: str) -> None:
             given = answer(service, Path(home), opened)
             await _insist(lambda: desk.approve(step.id, step.person_id, opened.tx, given))  # noqa: B023
             await _insist(lambda: settled(service, made.id))  # noqa: B023
-            print("completed", made.id, name, round(time.monotonic() - began, 2), flush=True)
+            say("made", made.id, name, f"{time.monotonic() - began:.2f} s")
         die()  # an orderly end would wait for a job whose row the killed database could not close
 
 

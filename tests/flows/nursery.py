@@ -10,7 +10,6 @@ import gc
 import importlib
 import json
 import os
-import random
 import select
 import signal
 import socket
@@ -20,6 +19,7 @@ import tempfile
 import traceback
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Self
 
 from api import bootstrap
 from core.sandbox import Sandbox, server, walls
@@ -59,7 +59,7 @@ class Child:
 class Nursery:
     """``with Nursery() as nursery: nursery.bear("module:function", …).wait(60)``."""
 
-    def __enter__(self) -> "Nursery":
+    def __enter__(self) -> Self:
         self._folder = tempfile.TemporaryDirectory(prefix="dauso-nursery-")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.flows.nursery", self._folder.name], env=environment(), stdin=subprocess.PIPE,
@@ -96,7 +96,7 @@ def main(folder: str) -> None:
     gc.collect()
     gc.freeze()
     assert len(list(Path("/proc/self/task").iterdir())) == 1, "a fork of many threads is not whole"
-    print("ready", flush=True)
+    _answer("ready")
     servers: list[int] = []
     for number, line in enumerate(sys.stdin):
         order = json.loads(line)
@@ -109,7 +109,11 @@ def main(folder: str) -> None:
             servers.append(sandbox)
             answer = {"pid": pid, "said": str(said)}
         servers = [each for each in servers if os.waitpid(each, os.WNOHANG)[0] == 0]
-        print(json.dumps(answer), flush=True)
+        _answer(json.dumps(answer))
+
+
+def _answer(line: str) -> None:
+    os.write(1, line.encode() + b"\n")
 
 
 def _bear(where: str, arguments: list[str], said: Path, folder: str) -> tuple[int, int]:
@@ -140,7 +144,6 @@ def _become(said: Path, folder: str) -> None:
     for number, file in ((0, nothing), (1, told), (2, told)):
         os.dup2(file, number)
     tempfile.tempdir = folder
-    random.seed()
 
 
 def _run(work) -> None:

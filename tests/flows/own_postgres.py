@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Self
 
 import psycopg
 
@@ -26,7 +27,7 @@ def kill_server(data: Path) -> None:
 class OwnPostgres:
     """``with OwnPostgres() as server: server.url("name")``; on a Unix socket, not as root, a child of this process."""
 
-    def __enter__(self) -> "OwnPostgres":
+    def __enter__(self) -> Self:
         found = _postgres_bin()
         if found is None:
             live_or_skip("PostgreSQL")
@@ -36,7 +37,12 @@ class OwnPostgres:
         if os.geteuid() == 0:
             shutil.chown(self._folder, "postgres", "postgres")
             self._user = {"user": "postgres", "group": "postgres", "extra_groups": []}
-        command = [self._bin / "initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N"]
+        command = [
+            self._bin / "initdb",
+            "-D",
+            self.data,
+            *["-N", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8"],
+        ]
         subprocess.run(command, check=True, capture_output=True, cwd="/", **self._user)
         self.start()
         return self

@@ -29,14 +29,16 @@ from core.values import Digest
 from signer.activation.records import activation_table
 from signer.records import order_table
 from signer.requests import store
-from tests.flows import kill_requests_child as child
 from tests.flows import house, phones, town
+from tests.flows import kill_requests_child as child
 from tests.flows.own_postgres import OwnPostgres
 
 PATH = "/api/v1/signature-requests"
 CHILD = "tests.flows.kill_requests_child"
 SIGNING = ("approve", *child.CEREMONY)
 OPENING = ("lease", "prepare", "open")
+ALONE = [f"1:{each}" for each in (*SIGNING, *child.END)]
+AFTER = ["1:signer.record", *(f"2:{each}" for each in ("approve", "signer.spend", "signer.record", *child.END))]
 AWAY = {"signer.sign": 4.0}
 """Seconds that the database is away where it is for longer than the work is tried again at once."""
 
@@ -54,15 +56,19 @@ class Home:
         return self.nursery.bear(f"{CHILD}:{what}", str(self.folder), self.url, *arguments)
 
     def dies(self, what, *arguments):
-        """All that it said before it was killed."""
+        """Ids of what it had made before it was killed: the request and its steps."""
         born = self.bear(what, *arguments)
         assert born.wait(120) == -9, (what, arguments, born.said)
-        return born.said
+        return next(iter(made_in(born.said)), [])
 
     def lives(self, what, *arguments):
         born = self.bear(what, *arguments)
         assert born.wait(120) == 0, (what, arguments, born.said)
-        return born.said
+
+
+def made_in(said):
+    """The rest of every line that begins with ``made``; between them stand the log's."""
+    return [line.split()[1:] for line in said.splitlines() if line.startswith("made ")]
 
 
 @pytest.fixture(scope="module")
@@ -79,22 +85,15 @@ def home(request, tmp_path_factory, nursery):
     return made
 
 
-@pytest.mark.parametrize(
-    ("documents", "signers", "points"),
-    [
-        (2, 1, [f"1:{each}" for each in (*SIGNING, *child.END)]),
-        (1, 2, ["1:signer.record", *(f"2:{each}" for each in (*SIGNING, *child.END))]),
-    ],
-    ids=["two documents", "two signers"],
-)
+@pytest.mark.parametrize(("documents", "signers", "points"), [(2, 1, ALONE), (1, 2, AFTER)], ids=["papers", "people"])
 def test_a_request_whose_signer_is_killed_at_any_step_goes_on_by_itself(home, tmp_path, documents, signers, points):
-    made = [home.dies("one", str(documents), str(signers), point).split()[0] for point in points]
+    made = [home.dies("one", str(documents), str(signers), point)[0] for point in points]
     home.lives("resume", *made)
     asyncio.run(judge(home, made, tmp_path))
 
 
 def test_a_request_whose_every_process_is_killed_one_step_further_on_is_signed_once(home, tmp_path):
-    request, *steps = home.dies("made").split()
+    request, *steps = home.dies("made")
     for step in steps:
         for name in (*OPENING, *SIGNING):
             home.dies("further", step, name)
@@ -104,9 +103,8 @@ def test_a_request_whose_every_process_is_killed_one_step_further_on_is_signed_o
     asyncio.run(judge(home, [request], tmp_path))
 
 
+@pytest.mark.parametrize("home", ["postgresql"], indirect=True)  # SQLite dies with the process
 def test_a_database_that_is_killed_at_any_step_and_comes_back_costs_no_process_and_no_signature(home, tmp_path):
-    if home.server is None:
-        pytest.skip("SQLite lives in the process, which the others kill")
     points = ["create", *OPENING, *SIGNING, *child.END]
     born, deaths = home.bear("stand", str(home.server.data), *points), 0
     while born.alive():
@@ -115,7 +113,7 @@ def test_a_database_that_is_killed_at_any_step_and_comes_back_costs_no_process_a
             home.server.start()
             deaths += 1
         time.sleep(0.02)
-    made = [line.split()[1] for line in born.said.splitlines() if line.startswith("completed")]
+    made = [request for request, *_ in made_in(born.said)]
     assert (deaths, len(made)) == (len(points), len(points)), born.said
     asyncio.run(judge(home, made, tmp_path))
     assert born.wait(1) == -9  # by its own hand, in the end
@@ -159,12 +157,18 @@ class Web:
         return answer
 
 
+@pytest.fixture(scope="module")
+def town_home(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("web") / "home"
+    asyncio.run(child.build(folder, ""))
+    return folder
+
+
 @pytest.fixture
-async def web(tmp_path, nursery):
-    """(door, signer's service); the door is not open yet."""
-    await child.build(tmp_path, "")
+async def web(town_home, nursery):
+    """(door, signer's service) for a portal of its own; the door is not open yet."""
     port = house.free_port()
-    settings = Settings(home=tmp_path, web_url=f"http://localhost:{port}", web_bind=f"127.0.0.1:{port}")
+    settings = Settings(home=town_home, web_url=f"http://localhost:{port}", web_bind=f"127.0.0.1:{port}")
     _, key = await house.add_client(settings, "H1")
     async with house.signer_here(settings) as service:
         opened = Web(settings, nursery, key)
@@ -292,9 +296,7 @@ async def judge(home, request_ids, folder) -> None:
 async def _judge_file(found, orders, data, file) -> None:
     """Exactly one signature for each order, the one that the log tells of."""
     signatures = PdfFileReader(io.BytesIO(data)).embedded_signatures
-    by_digest = {
-        Digest.of(each.signer_info["signed_attrs"].untag().dump()).value.hex(): each for each in signatures
-    }
+    by_digest = {Digest.of(each.signer_info["signed_attrs"].untag().dump()).value.hex(): each for each in signatures}
     assert len(signatures) == len(by_digest) == len(orders)
     assert set(by_digest) == {order.prepared["to_sign"] for order in orders}
     leaves = {leaf["event_id"]: leaf for leaf in found.leaves}

@@ -5,6 +5,7 @@ Both homes have the same host, the same origins and people with the same names a
 
 import asyncio
 import datetime as dt
+import hashlib
 import io
 import json
 import logging
@@ -219,7 +220,6 @@ async def test_no_file_of_training_is_genuine_on_the_real_check_page_or_at_the_r
     data = training.file(name)
     answer = await real.web.post("/v/file", files={"file": (name, data)}, headers={"accept": "application/json"})
     if answer.status_code == 200:
-        assert (answer.json()["verdict"], answer.json()["state"]) not in {("genuine", "valid"), ("genuine", "genuine")}
         assert answer.json()["verdict"] != "genuine"
         assert answer.json()["state"] in {"invalid", "undetermined"}
         assert answer.json()["realm"] != "production"
@@ -243,7 +243,7 @@ async def test_even_where_somebody_trusts_the_training_root_the_sentence_says_tr
     async with Checker.open(real.settings, [pem]) as checker:
         report = await checker.check(training.file(name))
     assert report.realm is Realm.TRAINING
-    assert report.sentence("vi").startswith(MARK)
+    assert MARK in report.sentence("vi")[:12]
 
 
 @in_one_loop
@@ -253,8 +253,9 @@ async def test_no_code_of_training_is_known_to_the_real_register(training, real)
         assert (await real.web.post(path, json=body)).json()["state"] in {"invalid", "undetermined"}, path
     typed = await real.web.post("/v/code", data={"code": training.code}, headers={"accept": "application/json"})
     assert typed.json()["state"] == "invalid"
-    digest = await real.web.post("/api/v1/verifications/digests", json={"sha256": ["00" * 32]})
-    assert digest.status_code in {200, 422}
+    digest = hashlib.sha256(training.file("copy.pdf")).hexdigest()
+    asked = await real.web.post("/api/v1/verifications/digests", json={"sha256": digest})
+    assert (asked.status_code, asked.json()["released"]) == (200, False)
 
 
 @in_one_loop
@@ -442,8 +443,8 @@ def test_the_other_way_round_training_never_opens_with_the_real_root(training, r
 # -------------------------------------------------------------------------------------------- training says what it is
 def test_trainings_own_check_says_training_first(training):
     for name, (vi, en) in training.sentences.items():
-        assert vi.startswith(MARK), name
-        assert en.startswith("TRAINING"), name
+        assert MARK in vi[:12], name
+        assert "TRAINING" in en[:12], name
     assert training.sentences["copy.pdf"] != training.sentences["sheet.pdf"]
 
 

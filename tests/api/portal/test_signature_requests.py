@@ -338,6 +338,10 @@ async def test_the_signer_judges_return_addresses_and_owners_itself(place):
         ):
             with pytest.raises(Exception, match=code):
                 await door.ask("request.create", json.dumps(body).encode(), **{**words, **change})
+        writer, _ = await _client(place.settings, "H1", scopes=(Scope.SIGNATURES_WRITE,), name="Cổng khác")
+        theirs = json.dumps({**body, "return_url": None}).encode()
+        with pytest.raises(Exception, match=r"upload\.no_such_file"):
+            await door.ask("request.create", theirs, **{**words, "client": writer})
         with pytest.raises(Exception, match=r"web\.no_scope"):
             await door.ask("request.link", client=other, request=made["id"], step=step)
     finally:

@@ -129,6 +129,13 @@ def alternate(pdf: Pdf) -> None:
     pdf.pages[0].obj.Resources.XObject = Dictionary(I=image)
 
 
+def form_without_edges(pdf: Pdf) -> None:
+    page = pdf.pages[0].obj
+    bar = pdf.make_stream(b"0 g 40 100 300 60 re f", Type=Name.XObject, Subtype=Name.Form, Resources=Dictionary())
+    page.Resources.XObject = Dictionary(X=bar)
+    page.Contents = pdf.make_stream(page.Contents.read_bytes() + b" /X Do")
+
+
 BARE: dict[str, dict[str, Any]] = {
     "Line": {"L": Array(LINE), "BS": Dictionary(W=8)}, "Polygon": {"Vertices": Array(SQUARE)}, "PolyLine": {"Vertices": Array(SQUARE)},
     "Ink": {"InkList": Array([Array(SQUARE)])}, "Stamp": {"Name": Name.Draft}, "Circle": {}, "Square": {}, "Caret": {},
@@ -193,6 +200,7 @@ BAD: dict[str, tuple[Change, bool]] = {
     "layer_if_any_is_off": (layer(rule={"P": Name.AnyOff}), False),
     "layer_by_a_formula": (layer(rule={"VE": Array([Name.Not, Array([])])}), True),
     "another_picture_for_print": (alternate, False),
+    "form_without_edges": (form_without_edges, True),
     "portfolio": (root(Collection=Dictionary(View=Name.D)), False),
     "shown_beyond_its_edges": (root(ViewerPreferences=Dictionary(ViewArea=Name.MediaBox)), False),
     "annotations_that_are_none": (lambda p: p.pages[0].obj.__setitem__("/Annots", Array([Array([])])), False),

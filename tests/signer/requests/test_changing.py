@@ -142,6 +142,20 @@ async def test_a_fresh_link_ends_the_one_before_and_outlives_the_deadline(office
     assert link.expires_at == made.deadline + dt.timedelta(days=LIMITS["request.link_days"])
 
 
+async def test_links_that_were_given_out_hold_as_long_as_the_new_deadline(office):
+    made = await office.make("an", "binh")
+    ended, token, signed = [await office.desk.link(step.id) for step in (made.steps[0], *made.steps)]
+    await office.sign(made.steps[1])
+    deadline = made.deadline + dt.timedelta(days=40)
+    await office.desk.extend(made.id, deadline)
+    async with office.db.read() as uow:
+        for each in (token, signed):
+            link = await links.find_link(uow, office.clock, each)
+            assert link.expires_at == deadline + dt.timedelta(days=LIMITS["request.link_days"])
+        with pytest.raises(NotFound, match=r"link\.unknown"):
+            await links.find_link(uow, office.clock, ended)
+
+
 async def test_after_its_deadline_a_request_expires_at_the_next_look(office):
     made = await office.make(("an", "citizen", 0), ("binh", "citizen", 1))
     await office.sign(made.steps[0])

@@ -2,11 +2,13 @@
 
 import base64
 import copy
+import datetime as dt
 import hashlib
 import json
 
 import pytest
 
+from core.clock import VIETNAM
 from core.errors import Refused
 from core.formats.note import NoteKey
 from core.values import DigestAlgorithm, Realm
@@ -47,7 +49,8 @@ def b64(value: bytes) -> str:
 async def test_evidence_is_sound_and_says_what_was_not_compared(given):
     value, signed, expected, _ = given
     found = verify_evidence_file(json.dumps(value).encode(), signed, expected=expected)
-    assert [(f.code, f.severity) for f in found] == [("evidence.sound", "info")]
+    assert [(f.code, f.severity) for f in found] == [("evidence.claimed", "warning"), ("evidence.sound", "info")]
+    assert found[0].evidence["what"] == "steps/1/person/name"  # the clerk's: the seal's certificate names the agency
     bare = verify_evidence_file(json.dumps(value).encode())
     assert [f.evidence["what"] for f in bare if f.code == "evidence.not_compared"] == ["origin", "log", "root", "file"]
     assert bare[-1].code == "evidence.sound"
@@ -140,6 +143,10 @@ async def test_a_receipt_of_another_log_is_found(given):
 
 async def test_a_leaf_that_speaks_of_something_else_is_found(given):
     value, _, expected, _ = given
+    for leaf in (b"{}", b'{"time_ms":9999999999999999}', b'{"time_ms":"x"}'):
+        changed = copy.deepcopy(value)
+        changed["steps"][0]["orders"][0]["log"]["leaf"] = b64(leaf)
+        assert "evidence.leaf_wrong" in errors(changed, expected=expected)
     one, two = value["steps"][0]["orders"]
     one["log"], two["log"] = two["log"], one["log"]
     assert errors(value, expected=expected) == {"evidence.leaf_wrong"}
@@ -153,7 +160,9 @@ async def test_a_leaf_that_speaks_of_something_else_is_found(given):
     assert errors(said, expected=expected) == {"evidence.leaf_wrong", "evidence.record_differs"}
     gone = copy.deepcopy(value)
     gone["changes"] = []
-    assert errors(gone, expected=expected) == {"evidence.leaf_wrong", "evidence.record_differs"}
+    assert errors(gone, expected=expected) == {
+        "evidence.leaf_wrong", "evidence.record_differs", "evidence.other_digest"
+    }  # fmt: skip
 
 
 async def test_an_approval_left_out_or_a_step_of_somebody_else_is_found(given):
@@ -165,6 +174,102 @@ async def test_an_approval_left_out_or_a_step_of_somebody_else_is_found(given):
     assert errors(gone, expected=expected) == {"evidence.record_differs"}
     value["steps"][0]["person"]["id"] = office.ids["an"]
     assert errors(value, expected=expected) == {"evidence.record_differs"}
+
+
+def leaves_of(value, path=()):
+    """Every scalar with where it is; what is base64 or text is told apart by who changes it."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield from leaves_of(each, (*path, key))
+    elif isinstance(value, list):
+        for number, each in enumerate(value):
+            yield from leaves_of(each, (*path, number))
+    else:
+        yield path, value
+
+
+def other(value):
+    """Of the same kind, and still readable where it can be."""
+    if value is None:
+        return "1999-01-01T00:00:00+00:00"
+    if isinstance(value, int):
+        return value + 1
+    if not value:
+        return "AAAA"
+    try:
+        raw = bytearray(base64.b64decode(value, validate=True))
+        raw[len(raw) // 2] ^= 1
+        return b64(bytes(raw))
+    except ValueError:
+        return value[:-1] + ("0" if value[-1:] != "0" else "1")
+
+
+async def test_whatever_is_changed_in_the_file_is_found_or_named_as_only_claimed(given):
+    value, signed, expected, _ = given
+    assert errors(value, signed, expected) == set()
+    unseen = []
+    for path, old in leaves_of(value):
+        changed = copy.deepcopy(value)
+        where = changed
+        for key in path[:-1]:
+            where = where[key]
+        where[path[-1]] = other(old)
+        found = verify_evidence_file(json.dumps(changed).encode(), signed, expected=expected)
+        claimed = ",".join(f.evidence["what"] for f in found if f.code == "evidence.claimed")
+        if all(f.severity != "error" for f in found) and str(path[-1]) not in claimed:
+            unseen.append("/".join(map(str, path)))
+    holes = {f"steps/{step}/orders/0/byte_range/{n}" for step in (0, 1) for n in range(4)}
+    assert set(unseen) <= {"steps/1/person/name", *holes}, unseen  # the other paper is compared with its own file
+
+
+async def test_members_left_out_or_moved_are_found(given):
+    value, signed, expected, _ = given
+    for path in (("changes", -1), ("documents", 0), ("steps", 0), ("steps", 1), ("changes", 0)):
+        changed = copy.deepcopy(value)
+        changed[path[0]].pop(path[1])
+        assert errors(changed, signed, expected), path
+    for member in ("changes", "documents"):
+        changed = copy.deepcopy(value)
+        changed[member].reverse()
+        assert errors(changed, signed, expected), member
+
+
+async def test_before_the_end_the_time_of_an_approval_is_named_as_only_claimed(office):
+    made = await office.make(("an", "citizen", 0), ("binh", "citizen", 1))
+    await office.sign(made.steps[0])
+    found = verify_evidence_file(json.dumps(await office.desk.evidence(made.id)).encode())
+    assert [f.evidence["what"] for f in found if f.code == "evidence.claimed"] == ["steps/0/approved_at"]
+
+
+async def test_evidence_of_an_extended_request_of_a_renamed_agency_is_sound(office):
+    """The file tells what was asked then, not what is called so now."""
+    from core.directory.records import agency_table
+
+    made = await office.make("an")
+    await office.desk.extend(made.id, (made.deadline + dt.timedelta(days=1)).astimezone(VIETNAM))
+    done = await office.sign(made.steps[0])
+    mine = agency_table.c.id == office.ids["agency"]
+    async with office.db.write() as uow:
+        await uow.execute(agency_table.update().where(mine).values(name="UBND xã mới"))
+    try:
+        value = await office.desk.evidence(done.id)
+    finally:
+        async with office.db.write() as uow:
+            await uow.execute(agency_table.update().where(mine).values(name="UBND xã Đường Lâm"))
+    assert value["agency"]["name"] == "UBND xã Đường Lâm"
+    assert errors(value) == set()
+
+
+async def test_evidence_of_a_request_that_ended_otherwise_says_so(office):
+    made = await office.make(("an", "citizen", 0), ("binh", "citizen", 1))
+    await office.sign(made.steps[0])
+    await office.desk.refuse(made.steps[1].id, office.ids["binh"], "không")
+    value = await office.desk.evidence(made.id)
+    assert (value["request"]["state"], errors(value)) == ("refused", set())
+    found = verify_evidence_file(json.dumps(value).encode())
+    assert "evidence.claimed" not in {f.code for f in found}
+    value["steps"][0]["approved_at"] = "1999-01-01T00:00:00+00:00"
+    assert errors(value) == {"evidence.record_differs"}
 
 
 async def test_a_replacements_evidence_names_the_new_person(office):

@@ -140,6 +140,29 @@ async def test_papers_beyond_the_limit_together_are_refused(office, monkeypatch)
         await office.make("an", documents=(NewDocument(title="x", name=office.paper_name),) * 2)
 
 
+@pytest.mark.parametrize(
+    ("limit", "more"), [("verify.signatures", b""), ("verify.revisions", b""), ("verify.signatures", b"/ETSI.RFC3161")]
+)
+async def test_a_paper_that_could_not_be_judged_once_all_have_signed_is_refused_at_once(
+    office, monkeypatch, limit, more
+):
+    signed = await office.sign((await office.make("an")).steps[0])
+    data = await office.desk.signing.documents.get(signed.documents[0].released)
+    if more:  # a document's time-stamp, as its signature dictionary names it
+        with pikepdf.new() as pdf:
+            pdf.add_blank_page()
+            pdf.Root.Stamped = pikepdf.Name(more.decode())
+            data = saved(pdf)
+    name = await office.put(data)
+    documents = (NewDocument(title="x", name=name),)
+    monkeypatch.setitem(
+        LIMITS, limit, {"verify.signatures": 3, "verify.revisions": data.count(b"startxref") + 3}[limit]
+    )
+    assert await office.make("an", "binh", documents=documents)
+    with pytest.raises(Refused, match=r"request\.too_many_signatures"):
+        await office.make("an", "binh", "chi", documents=documents)
+
+
 async def test_a_certified_copy_is_complete_and_not_signed_again(office):
     from signer.papers.model import EarlierSignature, PaperFacts
 

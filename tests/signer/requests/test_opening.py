@@ -80,6 +80,164 @@ async def test_after_its_lease_a_step_is_prepared_anew_and_the_old_question_is_d
     assert (await office.view(made.id)).state == "completed"
 
 
+class Slow:
+    """Papers that take their time."""
+
+    inspect = staticmethod(papers.inspect)
+
+    def __init__(self, seconds):
+        self.seconds, self.times = seconds, 0
+
+    async def prepare(self, *args, **kwargs):
+        self.times += 1
+        await asyncio.sleep(self.seconds)
+        return await papers.prepare(*args, **kwargs)
+
+
+async def test_a_reload_while_a_step_is_made_ready_waits_and_shows_the_same_question(office, second):
+    slow = Slow(0.4)
+    desks = [dataclasses.replace(each.desk, papers=slow) for each in (office, second)]
+    made = await office.make("an")
+
+    async def reload(number):
+        await asyncio.sleep(0.1 * number)
+        return await desks[number % 2].open(made.steps[0].id, office.ids["an"])
+
+    opened = await asyncio.gather(*map(reload, range(6)))
+    assert (len({each.tx for each in opened}), slow.times) == (1, 1)
+
+
+async def test_a_tab_that_was_closed_while_it_was_made_ready_leaves_the_next_one_its_turn(office):
+    slow = Slow(5)
+    made = await office.make("an")
+    first = asyncio.create_task(dataclasses.replace(office.desk, papers=slow).open(made.steps[0].id, office.ids["an"]))
+    while not slow.times:
+        await asyncio.sleep(0.01)
+    again = asyncio.create_task(office.open(made.steps[0]))
+    await asyncio.sleep(0.05)
+    assert not again.done()
+    first.cancel()
+    assert (await asyncio.wait_for(again, 5)).tx
+
+
+async def test_the_lease_of_a_preparation_is_short_and_kept_running_while_it_lasts(office, second, monkeypatch):
+    monkeypatch.setitem(LIMITS, "request.prepare_seconds", 0.3)
+    slow = Slow(1.5)
+    made = await office.make("an", "binh")
+    work = asyncio.create_task(dataclasses.replace(office.desk, papers=slow).open(made.steps[0].id, office.ids["an"]))
+    while not slow.times:
+        await asyncio.sleep(0.01)
+    for _ in range(4):
+        office.clock.move(seconds=0.2)
+        second.clock.at = office.clock.at
+        await asyncio.sleep(0.25)
+        with pytest.raises(Conflict, match=r"request\.leased"):
+            await second.open(made.steps[1])
+    opened = await work
+    assert opened.expires == office.clock.now() + dt.timedelta(seconds=LEASE)
+
+
+async def test_a_preparation_that_lost_its_lease_does_not_open_what_somebody_else_has(office, second):
+    slow = Slow(0.5)
+    made = await office.make("an", "binh")
+    work = asyncio.create_task(dataclasses.replace(office.desk, papers=slow).open(made.steps[0].id, office.ids["an"]))
+    while not slow.times:
+        await asyncio.sleep(0.01)
+    second.clock.move(seconds=LIMITS["request.prepare_seconds"])  # the process of the first stood still for so long
+    other = await second.open(made.steps[1])
+    with pytest.raises(Conflict, match=r"request\.leased"):
+        await work
+    await second.approve(other)
+    await second.desk.drain()
+    assert (await office.sign(made.steps[0])).state == "completed"
+
+
+async def test_whose_lease_ran_out_while_others_were_turned_away_lets_them_go_first(office):
+    made = await office.make("an", "binh")
+    one, two = made.steps
+    for _ in range(2):
+        await office.open(one)
+        with pytest.raises(Conflict, match=r"request\.leased"):
+            await office.open(two)
+        office.clock.move(seconds=LEASE + 1)
+        with pytest.raises(Conflict) as caught:
+            await office.open(one)
+        assert caught.value.code == "request.others_first"
+        office.clock.move(seconds=LIMITS["request.rest_seconds"])  # nobody came
+    await office.open(one)
+    with pytest.raises(Conflict, match=r"request\.leased"):
+        await office.open(two)
+    office.clock.move(seconds=LEASE + 1)
+    await office.desk.sweep()
+    with pytest.raises(Conflict, match=r"request\.others_first"):
+        await office.open(one)
+    await office.sign(two)  # had a turn: nothing is to be waited for any more
+    assert (await office.sign(one)).state == "completed"
+
+
+async def test_who_lets_a_lease_run_out_that_nobody_waited_for_opens_again_at_once(office):
+    made = await office.make("an", "binh")
+    for _ in range(3):
+        await office.open(made.steps[0])
+        office.clock.move(seconds=LEASE + 1)
+    assert await office.open(made.steps[0])
+
+
+async def test_the_stamp_and_the_signature_carry_the_certificates_name(office, monkeypatch):
+    """However the portal that came first spelt it."""
+    from core.directory.records import person_table
+
+    seen = []
+
+    class Seen(Slow):
+        async def prepare(self, *args, **kwargs):
+            seen.append(kwargs["signer_name"])
+            return await papers.prepare(*args, **kwargs)
+
+    made = await office.make("chi")
+    async with office.db.write() as uow:
+        mine = person_table.c.id == office.ids["chi"]
+        await uow.execute(person_table.update().where(mine).values(name="NGUYỄN  VĂN CHI"))
+    try:
+        await dataclasses.replace(office.desk, papers=Seen(0)).open(made.steps[0].id, office.ids["chi"])
+    finally:
+        async with office.db.write() as uow:
+            await uow.execute(person_table.update().where(mine).values(name="Nguyễn Văn Chi"))
+    assert seen == ["Nguyễn Văn Chi"]
+
+
+async def test_a_question_that_a_lost_phone_has_ended_is_put_anew(office):
+    made = await office.make("an")
+    first = await office.open(made.steps[0])
+    async with office.db.write() as uow:
+        await redeem.refuse(uow, first.tx)  # as a loss does
+    second = await office.open(made.steps[0])
+    assert second.tx != first.tx
+    assert await orders_of(office, first.tx) == ["dropped"]
+    with pytest.raises(Conflict, match=r"request\.lease_ended"):
+        await office.approve(first)
+    await office.approve(second)
+    await office.desk.drain()
+    assert (await office.view(made.id)).state == "completed"
+
+
+async def test_a_new_certificate_meanwhile_is_the_one_that_signs(office):
+    made = await office.make("an")
+    first = await office.open(made.steps[0])
+    credentials = office.records.credentials
+    async with office.db.write() as uow:
+        old = await credentials.get(uow, first.record.credential)
+        await credentials.retire(uow, old.id)
+        new = await credentials.add(
+            uow, realm=old.realm, purpose=old.purpose, owner=old.owner, key=old.key, certificate=old.certificate,
+            chain=old.chain,
+        )  # fmt: skip
+    second = await office.open(made.steps[0])
+    assert second.record.credential == new.id
+    assert (await office.open(made.steps[0])).tx == second.tx
+    assert await state_of(office, first.tx) == "refused"
+
+
 async def test_only_the_persons_own_turn_can_be_opened(office):
     made = await office.make(("an", "citizen", 0), ("binh", "citizen", 1))
     with pytest.raises(Refused, match=r"request\.other_person"):
@@ -167,6 +325,7 @@ def _other_attributes(prepared):
         lambda p: dataclasses.replace(p, byte_range=(0, 9, *p.byte_range[2:])),
         lambda p: dataclasses.replace(p, to_sign=Digest.of(b"something else")),
         lambda p: dataclasses.replace(p, message_digest=bytes(32)),
+        lambda p: dataclasses.replace(p, field="Theirs"),
         _other_attributes,
     ],
 )

@@ -12,7 +12,8 @@ from core.errors import Conflict, Refused
 from core.jobs import Again
 from core.limits import LIMITS
 from signer.keystores.model import KeyPurpose, StoredKey
-from tests.signer.requests.office import open_office
+from signer.requests.model import NewDocument
+from tests.signer.requests.office import open_office, paper
 
 
 class Service:
@@ -127,6 +128,55 @@ async def test_a_provider_that_never_answers_loses_its_turn_and_what_it_sends_la
     step = (await remote.view(made.id)).steps[0]
     assert (step.state, step.problem) == ("ready", None)
     await remote.desk.cancel(made.id, "thôi")
+
+
+@pytest.fixture
+async def partly(remote, monkeypatch):
+    """Two of three papers are signed there; the person put the phone away before the third."""
+    monkeypatch.setitem(LIMITS, "signing.piece", 2)
+    documents = tuple([NewDocument(title=f"{n}", name=await remote.put(paper(f"part {n}"))) for n in range(3)])
+    made = await make(remote, documents=documents)
+    real = remote.service.key
+
+    class Half(Service):
+        async def sign(self, to_sign):
+            if self.asked >= 2:
+                raise Again(0.01)
+            return await super().sign(to_sign)
+
+    half = Half(real)
+    providers = {"sp": lambda order, _credential: half}
+    remote.desk = dataclasses.replace(
+        remote.desk, signing=dataclasses.replace(remote.desk.signing, providers=providers)
+    )
+    remote.desk.jobs.serve("step", remote.desk.advance)
+    await remote.desk.start_provider(made.steps[0].id, remote.ids["nobody"])
+    while sum(d.current != d.original for d in (await remote.view(made.id)).documents) < 2:
+        await asyncio.sleep(0.02)
+    remote.clock.move(seconds=LIMITS["request.provider_seconds"] + 1)
+    yield made.id, made.steps[0]
+    half.asked = 0
+    await remote.desk.drain()
+
+
+async def test_a_step_signed_in_part_never_goes_back_and_nobody_takes_its_place(remote, partly):
+    request_id, step = partly
+    with pytest.raises(Conflict, match=r"request\.signing"):
+        await remote.desk.replace(step.id, remote.ids["an"])
+    await remote.desk.sweep()
+    failed = await remote.view(request_id)
+    assert (failed.state, failed.problem) == ("failed", "request.signed_in_part")
+    assert [d.released for d in failed.documents] == [None] * 3
+    with pytest.raises(Conflict, match=r"request\.not_open"):
+        await remote.desk.replace(step.id, remote.ids["an"])
+    assert (await remote.told(request_id))[-1] == "request.changed"
+
+
+async def test_whoever_opens_after_a_step_signed_in_part_finds_the_request_ended(remote, partly):
+    request_id, step = partly
+    with pytest.raises(Conflict, match=r"request\.not_open"):
+        await remote.desk.start_provider(step.id, remote.ids["nobody"])
+    assert (await remote.view(request_id)).state == "failed"
 
 
 async def test_a_hint_for_an_order_moves_its_step_on(remote):
