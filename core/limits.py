@@ -170,6 +170,7 @@ LIMITS: Final[dict[str, int]] = {
     "enrol.challenge_seconds": 300,
     "enrol.codes": 5,  # codes sent for one word of a portal
     "enrol.code_tries": 5,  # guesses at one code
+    "enrol.codes_day": 10,  # codes sent for one person in 24 hours, and guesses at them, whatever portals say
     "enrol.code_seconds": 600,
     "enrol.code_rest_seconds": 30,  # between two codes
     "enrol.ticket_seconds": 1_800,  # to register a log-in passkey at the desk

@@ -92,7 +92,11 @@ class Settings(BaseSettings):
         description="JSON: which claim is the subject, national number, name, level, e-mail; the default is VNeID's.",
     )
     identity_levels: str = Field(
-        default="", description="Values of the level claim that are good enough, separated by commas; empty means any."
+        default="",
+        description="Values of the level claim that are good enough, separated by commas; empty means any, in training alone.",
+    )
+    identity_official_levels: str = Field(
+        default="", description="The same for officials and clerks; empty means as identity_levels."
     )
     identity_userinfo: str = Field(
         default="",

@@ -1,8 +1,7 @@
-"""Three ways to show who one is, each ending in a *pass* for one enrolment run.
+"""Two ways to show who one is, each ending in a *pass* for one enrolment run; the third, a portal's word, is ``vouching``'s.
 
 * ``oidc``: the national log-in. PKCE verifier and nonce are derived from a secret that only the browser keeps, so a code
   that ends up in another browser, or a log-in that somebody else started, opens nothing.
-* ``portal``: a portal vouches, where policy allows its level; six digits by a second channel, and a delay afterwards.
 * ``passkey``: an active passkey lets a further one in.
 """
 
@@ -10,33 +9,24 @@ import base64
 import datetime as dt
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final
 
-import sqlalchemy as sa
-
-from audit.events import LeafType
 from core.clock import Clock
 from core.db import Database, UnitOfWork, row_by, swap_state
 from core.directory.records import Directory
 from core.errors import Conflict, NotFound, Refused
-from core.ids import new_id, random_bytes
 from core.limits import LIMITS
 from core.logs import logger
-from core.values import Realm
-from signer.enrolment.facts import Facts
-from signer.enrolment.letters import worded
-from signer.enrolment.messenger import Messenger
 from signer.enrolment.oidc import Claims, Provider
-from signer.enrolment.people import People, same_name
-from signer.enrolment.records import code_table, flow_table, run_table
-from signer.enrolment.runs import Run, lock_person, move, new_pass, open_run, sha256_of
-from signer.links import Link, find_link, link_table, make_link
+from signer.enrolment.openings import Openings
+from signer.enrolment.people import People, is_email, same_name
+from signer.enrolment.records import flow_table
+from signer.enrolment.runs import lock_person, new_pass, sha256_of
+from signer.links import Link, link_table
 
-__all__ = ["Asked", "Identities", "Returned", "Rules", "kind_for"]
+__all__ = ["Asked", "Identities", "Returned", "Rules"]
 
-_DIGITS: Final = 6
 Stop = Callable[[UnitOfWork, str], Awaitable[None]]
 """Ends what waits for that person on a portal's word alone. Raises ``enrol.waiting`` where it rests on more."""
 
@@ -47,8 +37,10 @@ class Rules:
 
     delay: dt.timedelta
     """Between a proof that needs a delay and the first use."""
-    portal_levels: frozenset[str]
-    """Assurance levels at which a portal's word is taken; empty: never."""
+    levels: frozenset[str] = frozenset()
+    """Values of a log-in's level that are good enough; empty: any."""
+    official_levels: frozenset[str] = frozenset()
+    """The same for who acts for an agency."""
     objection: dt.timedelta = dt.timedelta(days=30)
     """How long *that was not me* can be said with the link of a notice."""
 
@@ -72,36 +64,29 @@ class Returned:
     """Whom the link expects; None: about a lost phone."""
 
 
-def kind_for(standing: str, passkeys: Collection[str]) -> str:
-    """What a run is about, by the states of passkeys that were usable once: whoever had one never counts as new."""
-    if standing == "active" or "active" in passkeys:
-        return "second"
-    return "again" if passkeys else "first"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identities:
     """Opens runs; what comes after identity is ``phones``'s."""
 
     db: Database
     clock: Clock
-    realm: Realm
     directory: Directory
     people: People
+    openings: Openings
     provider: Provider | None
-    messenger: Messenger
-    facts: Facts
     rules: Rules
     key: bytes
-    """32 bytes: for codes, verifiers and nonces."""
+    """32 bytes: for verifiers and nonces."""
 
     # ----------------------------------------------------------------------------------------------------- log-in
     async def ask(self, link: Link | None) -> Asked:
         """Begin a log-in. Raises ``identity.none``, ``identity.provider``, ``outbound.*``."""
         provider = self._provider()
         flow, state = new_pass(), new_pass()
+        async with self.db.read() as uow:
+            fresh = await self._must_be_fresh(uow, link.person_id if link else None)
         url = await provider.login_url(
-            state=state, nonce=self._derived("nonce", flow), verifier=self._derived("pkce", flow)
+            state=state, nonce=self._derived("nonce", flow), verifier=self._derived("pkce", flow), fresh=fresh
         )
         until = self.clock.now() + dt.timedelta(seconds=LIMITS["identity.flow_seconds"])
         async with self.db.write() as uow:
@@ -131,13 +116,21 @@ class Identities:
                 raise Refused("identity.other_browser")
             if not await swap_state(uow, flow_table.c.state_sha256, row.state_sha256, "open", "used"):
                 raise Conflict("identity.state_used")
+            asked_at = row.expires_at - dt.timedelta(seconds=LIMITS["identity.flow_seconds"])
+            since = asked_at if await self._must_be_fresh(uow, row.person_id) else None
         await provider.require_issuer(iss)
         if code is None:
             raise Refused("identity.refused_there")
         claims = await provider.exchange(
-            code=code, verifier=self._derived("pkce", flow), nonce=self._derived("nonce", flow)
+            code=code, verifier=self._derived("pkce", flow), nonce=self._derived("nonce", flow), since=since
         )
         return Returned(claims=claims, link=row.link, person_id=row.person_id)
+
+    async def _must_be_fresh(self, uow: UnitOfWork, person_id: str | None) -> bool:
+        """An old session at the provider may be anybody's who holds the phone: not enough to lock, replace or act for an agency."""
+        if person_id is None:
+            return True
+        return bool(await self.people.roles(uow, person_id) or await self.people.settled_passkeys(uow, person_id))
 
     async def admit(self, returned: Returned, stop: Stop) -> str:
         """A pass for the person whom the link expects. Raises ``identity.other_person``, ``identity.other_name`` …"""
@@ -154,26 +147,38 @@ class Identities:
             return await self.identified(uow, person_id, claims, returned.link, stop)
 
     async def identified(self, uow: UnitOfWork, person_id: str, claims: Claims, link: bytes | None, stop: Stop) -> str:
-        """A run for a person who logged in; ``stop`` ends what waits on a weaker proof. Raises ``enrol.waiting``."""
-        standing = await self.people.enrolled(uow, person_id)
-        if standing.state == "waiting":
+        """A run for a person who logged in; ``stop`` ends what waits on a weaker proof.
+
+        Raises ``identity.level``, ``enrol.term_ended``, ``enrol.waiting``.
+        """
+        official = bool(await self.people.roles(uow, person_id))
+        wanted = self.rules.official_levels if official else self.rules.levels
+        if wanted and claims.level not in wanted:
+            raise Refused("identity.level")
+        await self.openings.require_term(uow, person_id)
+        if await self.people.waiting(uow, person_id) is not None:
             await stop(uow, person_id)
-            standing = await self.people.enrolled(uow, person_id)
-        email = self.people.seal_email(person_id, claims.email) if claims.email else None
+        # what is no address counts as none: a provider's slip must not cost anybody the log-in
+        email = self.people.seal_email(person_id, claims.email) if is_email(claims.email) else None
         subject = hmac.digest(self.key, f"sub {claims.subject}".encode(), hashlib.sha256)
-        return await self._open(
-            uow, person_id, standing.state, method="oidc", link=link, level=claims.level[:64] or None, email=email, subject=subject
+        return await self.openings.open(
+            uow, person_id, method="oidc", link=link, level=claims.level[:64] or None, email=email, subject=subject,
+            issuer=self._provider().issuer,
         )  # fmt: skip
 
     async def _require_expected(self, uow: UnitOfWork, person_id: str, claims: Claims) -> None:
+        """The number decides. A name that nobody has proven yet gives way to the log-in's."""
         mine = await self.people.is_number_of(uow, person_id, claims.number)
         if mine is None:
             raise Refused("identity.nobody_expected")
         if not mine:
             raise Refused("identity.other_person")
         person = await self.directory.person(uow, person_id)
-        if claims.name and not same_name(claims.name, person.name):
+        if not claims.name or same_name(claims.name, person.name):
+            return
+        if not await self.people.is_name_open(uow, person_id):
             raise Refused("identity.other_name")
+        await self.people.adopt_name(uow, person_id, claims.name)
 
     async def _require_link(self, uow: UnitOfWork, sha256: bytes | None) -> None:
         """It may have ended while the person was away."""
@@ -181,142 +186,13 @@ class Identities:
         if row is None or row.ended_at is not None or self.clock.now() >= row.expires_at:
             raise NotFound("link.expired")
 
-    async def _open(
-        self, uow: UnitOfWork, person_id: str, standing: str, *, method: str, kind: str = "", **more: Any
-    ) -> str:
-        if not kind and not await self.people.has_phone(uow, person_id):
-            kind = "first"
-        kind = kind or kind_for(standing, {key.state for key in await self.people.settled_passkeys(uow, person_id)})
-        await self.facts.note(
-            uow, LeafType.IDENTITY_VERIFIED, person_id, method=method, kind=kind, level=more.get("level"),
-            subject=_text(more.get("subject")), issuer=self.provider.issuer if method == "oidc" and self.provider else None,
-        )  # fmt: skip
-        return await open_run(uow, self.clock, person_id=person_id, realm=self.realm, kind=kind, method=method, **more)
-
-    # ----------------------------------------------------------------------------------------------------- portal
-    async def vouched(
-        self, uow: UnitOfWork, *, person_id: str, level: str, email: str, subject: str, expires_at: dt.datetime
-    ) -> str:
-        """A portal says who this is; returns the token of the link. Raises ``enrol.level``, ``enrol.official_by_portal``."""
-        if level not in self.rules.portal_levels:
-            raise Refused("enrol.level")
-        if await self.people.roles(uow, person_id):
-            raise Refused("enrol.official_by_portal")
-        sealed = self.people.seal_email(person_id, email)
-        await self.end_vouched(uow, person_id)
-        token = await make_link(
-            uow, self.clock, kind="enrol", subject=[person_id], person_id=person_id, expires_at=expires_at
-        )
-        values = {
-            "id": new_id(self.clock), "person_id": person_id, "realm": self.realm, "link": sha256_of(token), "state": "asserted",
-            "kind": "first", "method": "portal", "level": level, "email": sealed, "created_at": self.clock.now(),
-            "subject": hmac.digest(self.key, f"portal {subject}".encode(), hashlib.sha256), "expires_at": expires_at,
-        }  # fmt: skip
-        await uow.execute(run_table.insert(), values)
-        return token
-
-    @staticmethod
-    async def end_vouched(uow: UnitOfWork, person_id: str) -> None:
-        """The newest word of a portal counts."""
-        t = run_table.c
-        mine = t.person_id == person_id, t.state == "asserted"
-        await uow.execute(run_table.update().where(*mine).values(state="ended", email=None))
-
-    @staticmethod
-    async def carry_over(uow: UnitOfWork, person_id: str, token: str) -> None:
-        """A portal's word, if there is one, holds for the person's newest link."""
-        t = run_table.c
-        mine = t.person_id == person_id, t.state == "asserted"
-        await uow.execute(run_table.update().where(*mine).values(link=sha256_of(token)))
-
-    async def is_vouched(self, uow: UnitOfWork, person_id: str) -> bool:
-        """Whether a portal has given its word on who this is, and it may still be used."""
-        t = run_table.c
-        mine = t.person_id == person_id, t.state == "asserted", t.expires_at > self.clock.now()
-        return (await uow.execute(sa.select(t.id).where(*mine).limit(1))).first() is not None
-
-    async def vouched_run(self, uow: UnitOfWork, link: Link) -> Run | None:
-        """What a portal said for this link, if it may still be used."""
-        t = run_table.c
-        query = sa.select(run_table).where(t.link == link.sha256, t.state == "asserted")
-        row = (await uow.execute(query)).first()
-        return None if row is None or self.clock.now() >= row.expires_at else Run.of(row)
-
-    async def send_code(self, token: str) -> int:
-        """Six digits to the address that the portal named; returns for how many seconds they are good.
-
-        Raises ``enrol.no_portal_word``, ``enrol.code_too_soon``, ``enrol.code_too_often``, ``messenger.*``.
-        """
-        code = f"{int.from_bytes(random_bytes(8)) % 10**_DIGITS:0{_DIGITS}d}"
-        now, seconds = self.clock.now(), LIMITS["enrol.code_seconds"]
-        async with self.db.write() as uow:
-            run = await self._vouched(uow, token)
-            await lock_person(uow, run.person_id)
-            t = code_table.c
-            sent = (await uow.execute(sa.select(t.sent_at).where(t.run_id == run.id).order_by(t.sent_at.desc()))).all()
-            if len(sent) >= LIMITS["enrol.codes"]:
-                raise Refused("enrol.code_too_often")
-            if sent and now - sent[0].sent_at < dt.timedelta(seconds=LIMITS["enrol.code_rest_seconds"]):
-                raise Refused("enrol.code_too_soon", retry_after=LIMITS["enrol.code_rest_seconds"])
-            await uow.execute(code_table.update().where(t.run_id == run.id, t.state == "sent").values(state="ended"))
-            values = {
-                "id": new_id(self.clock), "run_id": run.id, "mac": self._code_mac(run.id, code), "tries": 0, "state": "sent",
-                "sent_at": now, "expires_at": now + dt.timedelta(seconds=seconds),
-            }  # fmt: skip
-            await uow.execute(code_table.insert(), values)
-            assert run.email is not None
-            to = self.people.open_email(run.person_id, run.email)
-        subject, text = worded("code", code=code, minutes=str(seconds // 60))
-        await self.messenger.send(to, subject, text)
-        return seconds
-
-    async def answer_code(self, token: str, code: str) -> str:
-        """A pass for the right digits. Raises ``enrol.no_code``, ``enrol.code_spent``, ``enrol.wrong_code``."""
-        t = code_table.c
-        async with self.db.write() as uow:  # the try is counted, and stays counted, before the guess is looked at
-            run = await self._vouched(uow, token)
-            query = sa.select(code_table).where(t.run_id == run.id, t.state == "sent").order_by(t.id.desc()).limit(1)
-            row = (await uow.execute(query)).first()
-            if row is None or self.clock.now() >= row.expires_at:
-                raise Refused("enrol.no_code")
-            free = t.id == row.id, t.state == "sent", t.tries < LIMITS["enrol.code_tries"]
-            if (await uow.execute(code_table.update().where(*free).values(tries=t.tries + 1))).rowcount != 1:
-                logger().warning("enrol.code_spent", id=run.id)
-                raise Refused("enrol.code_spent")
-        if not hmac.compare_digest(row.mac, self._code_mac(run.id, code)):
-            raise Refused("enrol.wrong_code", left=max(0, LIMITS["enrol.code_tries"] - row.tries - 1))
-        async with self.db.write() as uow:
-            await lock_person(uow, run.person_id)
-            if not await swap_state(uow, t.id, row.id, "sent", "used"):
-                raise Conflict("enrol.code_spent")
-            if await self.people.roles(uow, run.person_id):  # given a role since
-                raise Refused("enrol.official_by_portal")
-            return await self._vouched_identified(uow, run)
-
-    async def _vouched_identified(self, uow: UnitOfWork, run: Run) -> str:
-        standing = await self.people.enrolled(uow, run.person_id)
-        if standing.state == "waiting":
-            raise Conflict("enrol.waiting")
-        await move(uow, run.id, "asserted", "ended", email=None)
-        return await self._open(
-            uow, run.person_id, standing.state, method="portal", link=run.link, level=run.level, email=run.email,
-            subject=run.subject,
-        )  # fmt: skip
-
-    async def _vouched(self, uow: UnitOfWork, token: str) -> Run:
-        link = await find_link(uow, self.clock, token)
-        run = await self.vouched_run(uow, link) if link.kind == "enrol" else None
-        if run is None:
-            raise Refused("enrol.no_portal_word")
-        return run
-
     # ---------------------------------------------------------------------------------------------------- passkey
     async def by_passkey(self, uow: UnitOfWork, person_id: str, link: bytes) -> str:
-        """A pass for whoever just showed an active passkey of the person (verified by the caller)."""
+        """A pass for whoever just showed an active passkey of the person (verified by the caller). Raises ``enrol.term_ended``."""
         await lock_person(uow, person_id)
         standing = await self.people.enrolled(uow, person_id)
-        return await self._open(
-            uow, person_id, "active", method="passkey", link=link, kind="renewal" if standing.renewable else "second"
+        return await self.openings.open(
+            uow, person_id, method="passkey", link=link, kind="renewal" if standing.renewable else "second"
         )
 
     # ----------------------------------------------------------------------------------------------------- inside
@@ -329,10 +205,3 @@ class Identities:
         """43 URL-safe letters (RFC 7636 §4.1) that only this signer and that browser can name."""
         value = hmac.digest(self.key, f"{what} {flow}".encode(), hashlib.sha256)
         return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
-
-    def _code_mac(self, run_id: str, code: str) -> bytes:
-        return hmac.digest(self.key, f"code {run_id} {code}".encode(), hashlib.sha256)
-
-
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else base64.b64encode(value).decode()

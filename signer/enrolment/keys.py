@@ -20,9 +20,9 @@ from signer.credentials import Credential, Credentials, OpenKey, credential_tabl
 from signer.enrolment.house import issuer_of
 from signer.keystores.model import KeyPurpose, KeyRef, KeyStore, StoredKey
 
-__all__ = ["SUPERSEDED", "WITHDRAWN", "Certified", "PersonKeys"]
+__all__ = ["CESSATION", "SUPERSEDED", "WITHDRAWN", "Certified", "PersonKeys"]
 
-SUPERSEDED, WITHDRAWN = 4, 9
+SUPERSEDED, CESSATION, WITHDRAWN = 4, 5, 9
 """CRL reasons (RFC 5280 §5.3.1)."""
 
 

@@ -50,7 +50,7 @@ class Losses:
     async def suspend_in(self, uow: UnitOfWork, person_id: str, *, by: str) -> int:
         """The same inside a transaction."""
         await lock_person(uow, person_id)
-        await self._stop_waiting(uow, person_id, "ended")
+        await self.stop_waiting(uow, person_id, "ended")
         await end_running(uow, person_id)
         stopped = [key for key in await passkeys_of(uow, person_id) if key.state == "active"]
         for key in stopped:
@@ -76,9 +76,10 @@ class Losses:
                 await set_state(uow, key.id, key.state, "revoked")
                 await self.facts.note(uow, LeafType.PASSKEY_CHANGED, person_id, passkey=key.id, state="revoked")
         for credential in await self.keys.active(uow, person_id):
-            await self._end_credential(uow, person_id, credential, SUPERSEDED)
+            await self.end_credential(uow, person_id, credential, SUPERSEDED)
 
-    async def _end_credential(self, uow: UnitOfWork, person_id: str, credential: Credential, reason: int) -> None:
+    async def end_credential(self, uow: UnitOfWork, person_id: str, credential: Credential, reason: int) -> None:
+        """Retired, its certificate revoked with that CRL reason, and a leaf."""
         await self.keys.end(uow, credential, reason)
         await self.facts.note(
             uow, LeafType.CREDENTIAL_CHANGED, person_id, credential=credential.id, state="retired", reason=str(reason)
@@ -104,7 +105,7 @@ class Losses:
             if run.state == "done":  # too late to stop it quietly: everything rests until identity is proven again
                 await self.suspend_in(uow, run.person_id, by="person")
                 return "suspended"
-            await self._stop(uow, run, "objected")
+            await self.stop(uow, run, "objected")
             await self.letters.write(uow, run.person_id, "objected")
             logger().warning("enrol.objected", id=run.id)
             return "stopped"
@@ -121,15 +122,18 @@ class Losses:
         query = sa.select(t.method).where(t.person_id == person_id, t.state == "waiting")
         if any(method != "portal" for method in (await uow.execute(query)).scalars()):
             raise Conflict("enrol.waiting")
-        await self._stop_waiting(uow, person_id, "ended")
+        await self.stop_waiting(uow, person_id, "ended")
 
-    async def _stop_waiting(self, uow: UnitOfWork, person_id: str, state: str) -> None:
+    async def stop_waiting(self, uow: UnitOfWork, person_id: str, state: str) -> int:
+        """Whatever waits for a delay to end never becomes usable; returns how many. ``state``: ``objected``, ``ended``."""
         t = run_table.c
         query = sa.select(run_table).where(t.person_id == person_id, t.state == "waiting")
-        for row in (await uow.execute(query)).all():
-            await self._stop(uow, Run.of(row), state)
+        waiting = [Run.of(row) for row in (await uow.execute(query)).all()]
+        for run in waiting:
+            await self.stop(uow, run, state)
+        return len(waiting)
 
-    async def _stop(self, uow: UnitOfWork, run: Run, state: str) -> None:
+    async def stop(self, uow: UnitOfWork, run: Run, state: str) -> None:
         """A run that has not come to its end leaves nothing usable behind."""
         assert run.state in {*RUNNING, "waiting"}
         await move(uow, run.id, run.state, state, email=None)
@@ -139,4 +143,4 @@ class Losses:
                 await self.facts.note(uow, LeafType.PASSKEY_CHANGED, run.person_id, passkey=key.id, state="revoked")
         for credential in await self.keys.active(uow, run.person_id):
             if credential.id == run.credential_id:
-                await self._end_credential(uow, run.person_id, credential, WITHDRAWN)
+                await self.end_credential(uow, run.person_id, credential, WITHDRAWN)

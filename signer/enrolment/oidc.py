@@ -131,13 +131,13 @@ class Provider:
         if self.own_outbound:
             await self.outbound.close()
 
-    async def login_url(self, *, state: str, nonce: str, verifier: str) -> str:
-        """Where the browser goes. Raises ``identity.provider``, ``outbound.*``."""
+    async def login_url(self, *, state: str, nonce: str, verifier: str, fresh: bool = False) -> str:
+        """Where the browser goes; ``fresh``: no older log-in will do. Raises ``identity.provider``, ``outbound.*``."""
         metadata = (await self._discovered()).metadata
         asked = {
             "response_type": "code", "client_id": self.client_id, "redirect_uri": self.redirect_uri, "scope": self.scope,
             "state": state, "nonce": nonce, "code_challenge": pkce_challenge(verifier), "code_challenge_method": "S256",
-            "prompt": "login",
+            "prompt": "login", **({"max_age": "0"} if fresh else {}),
         }  # fmt: skip
         url = metadata["authorization_endpoint"]
         return f"{url}{'&' if '?' in url else '?'}{urlencode(asked)}"
@@ -148,8 +148,8 @@ class Provider:
         if given != self.issuer and (promised or given is not None):
             raise Refused("identity.wrong_issuer")
 
-    async def exchange(self, *, code: str, verifier: str, nonce: str) -> Claims:
-        """A code for a verified person. Raises ``identity.*``, ``outbound.*``."""
+    async def exchange(self, *, code: str, verifier: str, nonce: str, since: dt.datetime | None = None) -> Claims:
+        """A code for a verified person; ``since``: who logged in then or later. Raises ``identity.*``, ``outbound.*``."""
         known = await self._discovered()
         form = {
             "grant_type": "authorization_code", "code": code, "redirect_uri": self.redirect_uri, "client_id": self.client_id,
@@ -164,6 +164,8 @@ class Provider:
             raise Refused("identity.code_refused")
         tokens = _object(answer)
         claims = await self._verified(str(tokens.get("id_token", "")), nonce)
+        if since is not None:
+            self._require_fresh(claims, since)
         if self.userinfo:
             claims = {**await self._info(known, str(tokens.get("access_token", "")), claims["sub"]), **claims}
         found = self.claims.read(claims)
@@ -210,11 +212,17 @@ class Provider:
         if not isinstance(claims.get("sub"), str):
             raise Refused("identity.bad_token")
 
+    def _require_fresh(self, claims: Mapping[str, Any], since: dt.datetime) -> None:
+        """What ``max_age=0`` asked for; a provider that passes over it is not believed (OpenID Connect Core §2, §3.1.2.1)."""
+        at = _number(claims.get("auth_time"))
+        if not since.timestamp() - _SKEW <= at <= self.clock.now().timestamp() + _SKEW:
+            raise Refused("identity.not_fresh")
+
     async def _info(self, known: _Known, access: str, subject: str) -> dict[str, Any]:
         """More claims; only of the same subject (OpenID Connect Core §5.3.2)."""
         how, name, url = [*self.userinfo.split(":", 2), "", ""][:3]
         url = url or str(known.metadata.get("userinfo_endpoint", ""))
-        if not url or not access:
+        if not access or not _good(url, self.private):  # the token would go there
             raise Unavailable("identity.provider")
         if how == "query":
             answer = await self.outbound.fetch(f"{url}{'&' if '?' in url else '?'}{urlencode({name: access})}")

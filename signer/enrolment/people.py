@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from core.clock import Clock
 from core.db import UnitOfWork, insert_new, row_by
 from core.directory.model import Agency, Person, Role
-from core.directory.records import Directory, authorisation_table
+from core.directory.records import Directory, authorisation_table, person_table
 from core.errors import BadInput, NotFound, Refused
 from core.sealed import Box
 from signer.activation.devices import Passkey, passkeys_of
@@ -28,10 +28,13 @@ from signer.credentials import Credentials
 from signer.enrolment.records import contact_table, number_table, run_table
 from signer.keystores.model import KeyPurpose
 
-__all__ = ["People", "Standing", "same_name"]
+__all__ = ["People", "Standing", "Waiting", "is_email", "same_name"]
 
 _NUMBER: Final = re.compile(r"[0-9]{12}")
-_EMAIL: Final = re.compile(r"[^\s@<>\"',;:\\]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,250}[A-Za-z0-9])")
+_ATOM: Final = r"[A-Za-z0-9!#$&'*+/^_{|}~-]+"
+_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_EMAIL: Final = re.compile(rf"(?=[^@]{{1,64}}@)(?=.{{3,254}}\Z){_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
+"""Dot-atoms (RFC 5322 §3.4.1) without the letters that encoded words and routes are written with."""
 _CITIZEN: Final = "citizen"
 
 
@@ -47,6 +50,22 @@ class Standing:
     """When what waits becomes usable."""
     renewable: bool = False
     """The phone is there, the certificate has ended: the passkey itself lets a new one be made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """A phone that becomes usable by itself, unless somebody stops it."""
+
+    usable_from: dt.datetime
+    kind: str
+    """As ``Run.kind``."""
+    method: str
+    """``portal``, ``oidc``: by what it was let in."""
+
+
+def is_email(text: str) -> bool:
+    """Whether letters can be sent there: plain addresses only, nothing that a header could read in two ways."""
+    return _EMAIL.fullmatch(text) is not None
 
 
 def same_name(one: str, other: str) -> bool:
@@ -69,12 +88,16 @@ class People:
         self._box = Box(key, "contacts")
 
     # --------------------------------------------------------------------------------------------------- who is who
-    async def expected(self, uow: UnitOfWork, agency: Agency, *, national_id: str | None, name: str) -> str:
+    async def expected(
+        self, uow: UnitOfWork, agency: Agency, *, national_id: str | None, name: str, by_login: bool = False
+    ) -> str:
         """The citizen behind a number, made if new; a person without number is always new.
 
         A known number with another name is refused: whoever the paper names must be who signs it. The answer tells
-        neither which of the two is known, nor to whom. Raises ``people.bad_number``, ``people.bad_name``,
-        ``people.no_match``.
+        neither which of the two is known, nor to whom. ``by_login``: the person is only sent to a log-in, whose name counts
+        as long as there is no passkey: so a first portal's slip does not lock a number for all.
+
+        Raises ``people.bad_number``, ``people.bad_name``, ``people.no_match``.
         """
         if not name.strip() or len(name) > 64:
             raise BadInput("people.bad_name")
@@ -89,8 +112,20 @@ class People:
             known = await self._by(uow, agency, mac)  # somebody else was first: theirs is the person
         assert known is not None
         if not same_name((await self._directory.person(uow, known)).name, name):
-            raise Refused("people.no_match")
+            if not by_login or not await self.is_name_open(uow, known):
+                raise Refused("people.no_match")
         return known
+
+    async def is_name_open(self, uow: UnitOfWork, person_id: str) -> bool:
+        """Nobody has proven it yet: a citizen without any passkey that was ever usable. An official's is the agency's."""
+        return not await self.roles(uow, person_id) and not await self.settled_passkeys(uow, person_id)
+
+    async def adopt_name(self, uow: UnitOfWork, person_id: str, name: str) -> None:
+        """The name that a log-in proved, instead of the one that a portal wrote. Raises ``people.bad_name``."""
+        said = " ".join(unicodedata.normalize("NFC", name).split())
+        if not 0 < len(said) <= 64 or not said.isprintable():
+            raise BadInput("people.bad_name")
+        await uow.execute(person_table.update().where(person_table.c.id == person_id).values(name=said))
 
     async def know(self, uow: UnitOfWork, person_id: str, national_id: str) -> None:
         """The number of a person of an agency, kept once. Raises ``people.bad_number``, ``people.other_number``."""
@@ -148,10 +183,30 @@ class People:
         query = sa.select(authorisation_table.c.role).where(authorisation_table.c.person_id == person_id)
         return frozenset(Role(role) for role in (await uow.execute(query)).scalars())
 
+    async def running_roles(self, uow: UnitOfWork, person_id: str) -> frozenset[Role]:
+        """Those whose term is now."""
+        t, now = authorisation_table.c, self._clock.now()
+        inside = t.valid_from <= now, sa.or_(t.valid_to.is_(None), t.valid_to > now)
+        query = sa.select(t.role).where(t.person_id == person_id, *inside)
+        return frozenset(Role(role) for role in (await uow.execute(query)).scalars())
+
+    async def has_term(self, uow: UnitOfWork, person_id: str) -> bool:
+        """Whether a role runs now or is yet to begin."""
+        t = authorisation_table.c
+        lasting = sa.or_(t.valid_to.is_(None), t.valid_to > self._clock.now())
+        query = sa.select(t.id).where(t.person_id == person_id, lasting).limit(1)
+        return (await uow.execute(query)).first() is not None
+
     async def has_own_key(self, uow: UnitOfWork, person_id: str) -> bool:
         """Certifiers and citizens sign with a key of their own; clerks and administrators approve with a passkey alone."""
         roles = await self.roles(uow, person_id)
-        return not roles or Role.CERTIFIER in roles
+        return not roles or Role.CERTIFIER in (await self.running_roles(uow, person_id) or roles)
+
+    async def proven_by_login(self, uow: UnitOfWork, person_id: str) -> bool:
+        """Whether the person ever logged in here."""
+        t = run_table.c
+        query = sa.select(t.id).where(t.person_id == person_id, t.method == "oidc").limit(1)
+        return (await uow.execute(query)).first() is not None
 
     async def set_contact(self, uow: UnitOfWork, person_id: str, email: str) -> None:
         """Where notices go from now on. Raises ``people.bad_email``."""
@@ -170,7 +225,7 @@ class People:
 
     def seal_email(self, person_id: str, email: str) -> bytes:
         """For a column. Raises ``people.bad_email``."""
-        if _EMAIL.fullmatch(email) is None:
+        if not is_email(email):
             raise BadInput("people.bad_email")
         return self._box.seal(email.encode(), person_id.encode())
 
@@ -186,12 +241,10 @@ class People:
             credential = await self._credential(uow, person_id)
             if credential is not None or not await self.has_own_key(uow, person_id):
                 return Standing(state="active", credential_id=credential)
-        waits = await self._waits_until(uow, person_id)
+        waits = await self.waiting(uow, person_id)
         if waits is not None:
-            return Standing(state="waiting", usable_from=waits)
-        return Standing(
-            state="suspended" if "suspended" in states else "none", renewable="active" in states and waits is None
-        )
+            return Standing(state="waiting", usable_from=waits.usable_from)
+        return Standing(state="suspended" if "suspended" in states else "none", renewable="active" in states)
 
     async def settled_passkeys(self, uow: UnitOfWork, person_id: str) -> list[Passkey]:
         """Those that were usable once, in whatever state: not what a run left that never came to its end."""
@@ -204,11 +257,12 @@ class People:
         """Whether any of those is a real one: a simulated passkey of realm training is no phone to be careful of."""
         return any(passkey.kind != "software" for passkey in await self.settled_passkeys(uow, person_id))
 
-    async def _waits_until(self, uow: UnitOfWork, person_id: str) -> dt.datetime | None:
+    async def waiting(self, uow: UnitOfWork, person_id: str) -> Waiting | None:
+        """The first that becomes usable, also of somebody who has a phone: whoever it belongs to must see it."""
         t = run_table.c
-        query = sa.select(sa.func.min(t.usable_from)).where(t.person_id == person_id, t.state == "waiting")
-        found: dt.datetime | None = (await uow.execute(query)).scalar_one_or_none()
-        return found
+        query = sa.select(t.usable_from, t.kind, t.method).where(t.person_id == person_id, t.state == "waiting")
+        row = (await uow.execute(query.order_by(t.usable_from).limit(1))).first()
+        return None if row is None else Waiting(usable_from=row.usable_from, kind=row.kind, method=row.method)
 
     async def _credential(self, uow: UnitOfWork, person_id: str) -> str | None:
         try:

@@ -6,8 +6,8 @@ That passkey belongs to the web's origin; none of the signing origin is ever mad
 import datetime as dt
 
 from core.clock import Clock
-from core.db import UnitOfWork, row_by, swap_state
-from core.errors import NotFound
+from core.db import UnitOfWork, insert_new, row_by, swap_state
+from core.errors import Conflict, NotFound
 from core.limits import LIMITS
 from signer.enrolment.records import desk_ticket_table
 from signer.enrolment.runs import new_pass, sha256_of
@@ -15,12 +15,18 @@ from signer.enrolment.runs import new_pass, sha256_of
 __all__ = ["make", "use"]
 
 
-async def make(uow: UnitOfWork, clock: Clock, person_id: str) -> str:
-    """A new one, good once within ``enrol.ticket_seconds``."""
-    ticket = new_pass()
+async def make(uow: UnitOfWork, clock: Clock, person_id: str, ticket: str | None = None) -> str:
+    """A new one, good once within ``enrol.ticket_seconds``. ``ticket``: that very one, unless it was used or is late.
+
+    Raises ``ticket.used``.
+    """
+    ticket = ticket or new_pass()
     until = clock.now() + dt.timedelta(seconds=LIMITS["enrol.ticket_seconds"])
     row = {"sha256": sha256_of(ticket), "person_id": person_id, "state": "open", "expires_at": until}
-    await uow.execute(desk_ticket_table.insert(), row)
+    if (await uow.execute(insert_new(uow, desk_ticket_table), row)).rowcount != 1:
+        known = (await uow.execute(row_by(desk_ticket_table.c.sha256), {"value": row["sha256"]})).one()
+        if known.state != "open" or clock.now() >= known.expires_at:
+            raise Conflict("ticket.used")
     return ticket
 
 

@@ -24,9 +24,12 @@ from signer.enrolment.keys import PersonKeys
 from signer.enrolment.letters import Letters
 from signer.enrolment.losses import Losses
 from signer.enrolment.messenger import FolderMessenger, Messenger, NoMessenger, SmtpMessenger
+from signer.enrolment.officials import Officials
 from signer.enrolment.oidc import ClaimMap, Provider
+from signer.enrolment.openings import Openings
 from signer.enrolment.people import People
 from signer.enrolment.phones import Phones
+from signer.enrolment.vouching import Vouching
 from signer.keystores.model import KeyStore
 
 __all__ = ["TRAINING_PATH", "make_messenger", "make_phones", "make_provider"]
@@ -57,12 +60,19 @@ def make_provider(settings: Settings, realm: Realm, clock: Clock, outbound: Outb
     if realm is Realm.PRODUCTION and issuer.rstrip("/").endswith(TRAINING_PATH):
         raise BadInput("identity.training_issuer")
     own = _own_provider(settings, realm)
+    private = named(settings.outbound_private) | own
+    levels = _words(settings.identity_levels)
+    if realm is Realm.PRODUCTION and not levels:  # any level would do: nobody may choose that by leaving a line out
+        raise BadInput("identity.no_levels")
+    addresses = [issuer, settings.identity_userinfo.partition(":")[2].partition(":")[2]]
+    if not all(is_secure(url, private) for url in addresses if url):
+        raise BadInput("identity.insecure")
     secret = settings.identity_client_secret
     return Provider(
         issuer=issuer, client_id=settings.identity_client_id, client_secret=secret.get_secret_value() if secret else "",
         redirect_uri=f"{origin}/e/back", scope=settings.identity_scope, claims=ClaimMap.parse(settings.identity_claims),
-        levels=_words(settings.identity_levels), userinfo=settings.identity_userinfo, outbound=_OwnDoor(private=own) if own else outbound, own_outbound=bool(own),
-        private=named(settings.outbound_private) | own, clock=clock, realm=realm,
+        levels=levels | _words(settings.identity_official_levels) if levels else levels, userinfo=settings.identity_userinfo,
+        outbound=_OwnDoor(private=own) if own else outbound, own_outbound=bool(own), private=private, clock=clock, realm=realm,
     )  # fmt: skip
 
 
@@ -99,26 +109,28 @@ def make_phones(
         db=db, clock=clock, realm=realm, store=store, open_key=open_key, credentials=credentials,
         base_url=settings.pki_base,
     )  # fmt: skip
+    levels = _words(settings.identity_levels)
     rules = Rules(
-        delay=dt.timedelta(hours=settings.enrol_delay_hours), portal_levels=_words(settings.enrol_portal_levels)
-    )
+        delay=dt.timedelta(hours=settings.enrol_delay_hours), levels=levels,
+        official_levels=_words(settings.identity_official_levels) or levels,
+    )  # fmt: skip
+    openings = Openings(clock=clock, realm=realm, people=people, facts=facts)
+    secret = hmac.digest(key, b"dauso/identities", hashlib.sha256)
     identities = Identities(
-        db=db, clock=clock, realm=realm, directory=directory, people=people, messenger=messenger, facts=facts, rules=rules,
+        db=db, clock=clock, directory=directory, people=people, openings=openings, rules=rules, key=secret,
         provider=make_provider(settings, realm, clock, outbound),
-        key=hmac.digest(key, b"dauso/identities", hashlib.sha256),
+    )  # fmt: skip
+    vouching = Vouching(
+        db=db, clock=clock, realm=realm, people=people, openings=openings, messenger=messenger, letters=letters, key=secret,
+        levels=_words(settings.enrol_portal_levels),
     )  # fmt: skip
     losses = Losses(db=db, clock=clock, people=people, keys=keys, facts=facts, letters=letters)
     finishing = Finishing(
-        db=db,
-        clock=clock,
-        rules=rules,
-        people=people,
-        keys=keys,
-        facts=facts,
-        letters=letters,
+        db=db, clock=clock, rules=rules, people=people, keys=keys, facts=facts, letters=letters, losses=losses,
         origin=relying_party.origin,
-    )
+    )  # fmt: skip
     return Phones(
-        db=db, clock=clock, realm=realm, directory=directory, people=people, identities=identities, keys=keys,
-        losses=losses, finishing=finishing, letters=letters, facts=facts, relying_party=relying_party,
+        db=db, clock=clock, realm=realm, directory=directory, people=people, identities=identities, vouching=vouching,
+        keys=keys, losses=losses, finishing=finishing, letters=letters, facts=facts, relying_party=relying_party,
+        officials=Officials(db=db, clock=clock, people=people, keys=keys, losses=losses, key=secret),
     )  # fmt: skip

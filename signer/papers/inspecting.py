@@ -50,6 +50,8 @@ def inspect(document: bytes, placements: list[Placement]) -> PaperFacts:
         level, empty = _fields(reader)
         _require_same_pages(document, reader, len(pages))
         signatures, changed = _signatures(document, reader)
+        if changed:  # a checker would say so of every later file: now is the time to hear it
+            raise Refused("request.paper_changed")
         spots = [find_spot(document, reader, each) for each in placements]
     except NotAccounted as error:
         raise BadInput("request.paper_outside") from error
@@ -59,7 +61,7 @@ def inspect(document: bytes, placements: list[Placement]) -> PaperFacts:
         raise BadInput("request.paper_unreadable") from error
     return PaperFacts(
         pages=tuple(pages), signatures=tuple(signatures), empty_fields=tuple(empty), certified=level,
-        warnings=(*warnings, *(("request.warn_changed",) if changed else ())),
+        warnings=tuple(warnings),
         spots=tuple(spot or Spot(page=0, x=0, y=0, width=0, height=0) for spot in spots),
     )  # fmt: skip
 

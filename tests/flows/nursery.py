@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import traceback
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -60,7 +61,7 @@ class Nursery:
     """``with Nursery() as nursery: nursery.bear("module:function", …).wait(60)``."""
 
     def __enter__(self) -> Self:
-        self._folder = tempfile.TemporaryDirectory(prefix="dauso-nursery-")
+        self._turn, self._folder = threading.Lock(), tempfile.TemporaryDirectory(prefix="dauso-nursery-")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.flows.nursery", self._folder.name], env=environment(), stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, text=True,
@@ -75,9 +76,11 @@ class Nursery:
         self._folder.cleanup()
 
     def ask(self, what: dict) -> dict:
-        self._process.stdin.write(json.dumps(what) + "\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
+        """From any thread."""
+        with self._turn:
+            self._process.stdin.write(json.dumps(what) + "\n")
+            self._process.stdin.flush()
+            return json.loads(self._process.stdout.readline())
 
     def bear(self, where: str, *arguments: str) -> Child:
         """Run the coroutine function ``where`` (``module:function``) in a process of its own."""

@@ -8,6 +8,7 @@ import json
 import subprocess
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import httpx2
@@ -77,34 +78,58 @@ def postgres_of_mine():
         yield server
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def home(request, tmp_path_factory, nursery):
-    server = request.getfixturevalue("postgres_of_mine") if request.param == "postgresql" else None
-    made = Home(tmp_path_factory.mktemp("killed") / "home", server.url("killed") if server else "", nursery, server)
-    asyncio.run(child.build(made.folder, made.url))
+@pytest.fixture(scope="module")
+def homes(tmp_path_factory, nursery, postgres_of_mine):
+    """One on SQLite, one on PostgreSQL."""
+    folder = tmp_path_factory.mktemp("killed")
+    server = postgres_of_mine
+    made = [Home(folder / "one", "", nursery), Home(folder / "two", server.url("killed"), nursery, server)]
+    for home in made:
+        asyncio.run(child.build(home.folder, home.url))
     return made
 
 
+def on_both(homes, work):
+    """At once: one waits while the other works."""
+
+    def here(home):
+        try:
+            work(home)
+        except BaseException as error:
+            error.add_note("on PostgreSQL" if home.url else "on SQLite")
+            raise
+
+    with ThreadPoolExecutor(len(homes)) as pool:
+        for each in [pool.submit(here, home) for home in homes]:
+            each.result()
+
+
 @pytest.mark.parametrize(("documents", "signers", "points"), [(2, 1, ALONE), (1, 2, AFTER)], ids=["papers", "people"])
-def test_a_request_whose_signer_is_killed_at_any_step_goes_on_by_itself(home, tmp_path, documents, signers, points):
-    made = [home.dies("one", str(documents), str(signers), point)[0] for point in points]
-    home.lives("resume", *made)
-    asyncio.run(judge(home, made, tmp_path))
+def test_a_request_whose_signer_is_killed_at_any_step_goes_on_by_itself(homes, tmp_path, documents, signers, points):
+    def work(home):
+        made = [home.dies("one", str(documents), str(signers), point)[0] for point in points]
+        home.lives("resume", *made)
+        asyncio.run(judge(home, made, tmp_path))
+
+    on_both(homes, work)
 
 
-def test_a_request_whose_every_process_is_killed_one_step_further_on_is_signed_once(home, tmp_path):
-    request, *steps = home.dies("made")
-    for step in steps:
-        for name in (*OPENING, *SIGNING):
-            home.dies("further", step, name)
-    for name in child.END:
-        home.dies("further", steps[-1], name)
-    home.lives("resume", request)
-    asyncio.run(judge(home, [request], tmp_path))
+def test_a_request_whose_every_process_is_killed_one_step_further_on_is_signed_once(homes, tmp_path):
+    def work(home):
+        request, *steps = home.dies("made")
+        for step in steps:
+            for name in (*OPENING, *SIGNING):
+                home.dies("further", step, name)
+        for name in child.END:
+            home.dies("further", steps[-1], name)
+        home.lives("resume", request)
+        asyncio.run(judge(home, [request], tmp_path))
+
+    on_both(homes, work)
 
 
-@pytest.mark.parametrize("home", ["postgresql"], indirect=True)  # SQLite dies with the process
-def test_a_database_that_is_killed_at_any_step_and_comes_back_costs_no_process_and_no_signature(home, tmp_path):
+def test_a_database_that_is_killed_at_any_step_and_comes_back_costs_no_process_and_no_signature(homes, tmp_path):
+    home = homes[1]  # SQLite lives and dies with the process
     points = ["create", *OPENING, *SIGNING, *child.END]
     born, deaths = home.bear("stand", str(home.server.data), *points), 0
     while born.alive():
