@@ -29,10 +29,6 @@ def handlers(service: Service) -> dict[str, Handler]:
         await service.reception.rest(str(words["copy"]), min(float(words["seconds"]), LIMITS["web.wait_seconds"]))
         return b""
 
-    async def void(words: Mapping[str, Any], _: bytes) -> bytes:
-        await service.copies.void(str(words["copy"]), str(words["reason"]))
-        return b""
-
     async def recall(words: Mapping[str, Any], _: bytes) -> bytes:
         copy = await service.recalls.recall(  # named one by one: the brake is not the web's to let go
             copy=str(words["copy"]), reason=str(words["reason"]), by=str(words["by"]), successor=words.get("successor"),
@@ -49,7 +45,7 @@ def handlers(service: Service) -> dict[str, Handler]:
         return await service.parts().sheets.issue(found, file)
 
     return {
-        "wake": wake, "rest": rest, "void": void, "recall": recall, "report": report, **pki_handlers(service),
+        "wake": wake, "rest": rest, "recall": recall, "report": report, **pki_handlers(service),
         **requests.handlers(service), **desk.handlers(service), **decisions.handlers(service),
         **enrol.handlers(service), **providers.handlers(service.parts().providers),
     }  # fmt: skip

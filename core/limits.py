@@ -152,6 +152,7 @@ LIMITS: Final[dict[str, int]] = {
     "desk.reason_letters": 500,
     "rate.desk_minute": 120,  # log-in, unlock and registration from one address: an office stands behind one
     "rate.desk_total_minute": 6_000,
+    "rate.known_minute": 120,  # of one link or session that is really there, where strangers have filled a total
     "rate.picture_minute": 6_000,  # pages of scans at the desk: forty for one paper, an office behind one address
     "rate.picture_total_minute": 60_000,
     "paper.bytes": 64 * 1024 * 1024,  # one PDF that a portal gives to be signed

@@ -173,7 +173,7 @@ async def void(request: Request, copy_id: Id, parts: Parts, who: Certifier) -> R
         copy = await queues.copy_of(uow, who, copy_id)
     if copy.certifier_id != who.person_id:
         raise NotFound("web.no_such_thing")
-    await parts.signer.ask("void", copy=copy_id, reason=reason)
+    await parts.signer.ask("void", copy=copy_id, reason=reason, by=who.person_id)
     return back("/desk/inbox", "desk.voided")
 
 

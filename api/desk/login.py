@@ -27,7 +27,7 @@ from core.limits import LIMITS
 __all__ = ["router"]
 
 router = APIRouter(route_class=DeskRoute, include_in_schema=False)
-Anyone = Annotated[DeskPerson, desk()]
+Anyone = Annotated[DeskPerson, desk(roleless_too=True)]
 Locked = Annotated[DeskPerson, desk(locked_too=True)]
 
 
@@ -248,9 +248,20 @@ async def account(request: Request, parts: Parts, who: Anyone) -> Response:
     return page(request, "account.html", who=who, title="desk.account", passkeys=mine, sessions=opened)
 
 
+@router.post("/account/close")
+async def close(parts: Parts, who: Anyone) -> Response:
+    """All of the person's log-in passkeys and sessions end, these too; a new ticket starts afresh."""
+    async with parts.service.db.write() as uow:
+        await _passkeys(parts).revoke_all(uow, who.person_id)
+        await _sessions(parts).end_all(uow, who.person_id)
+    answer = back("/desk/login", "desk.closed")
+    Cookies(parts.service.settings).take(answer)
+    return answer
+
+
 @router.post("/account/passkeys/{passkey_id}/revoke")
 async def revoke(passkey_id: Id, parts: Parts, who: Anyone) -> Response:
-    """Never the last one; the sessions that it opened end. Raises ``desk.last_passkey``."""
+    """Never the last one alone; the sessions that it opened end. Raises ``desk.last_passkey``."""
     async with parts.service.db.write() as uow:
         await _passkeys(parts).revoke(uow, who.person_id, passkey_id)
         await _sessions(parts).end_of_passkey(uow, passkey_id)

@@ -9,6 +9,7 @@ from importlib.resources import files
 from typing import Any, Final
 
 from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -19,7 +20,7 @@ from api.web.problems import status_of
 from api.web.shell import TYPES
 from api.web.shell import build as citizen_build
 from core.clock import VIETNAM
-from core.errors import ServiceError
+from core.errors import BadInput, ServiceError
 from core.limits import LIMITS
 from core.messages import codes, sentence
 from core.values import Realm
@@ -35,7 +36,9 @@ NAV: Final[list[tuple[tuple[str, ...], str, str]]] = [
     ((), "/desk/statistics", "desk.statistics"),
     ((), "/desk/account", "desk.account"),
 ]
-"""(roles, one of which must run; path; name) in the order of the page's menu."""
+"""(roles, one of which must run, or any role; path; name) in the order of the page's menu."""
+_ACCOUNT: Final = "/desk/account"
+"""What remains for who holds no role any more."""
 
 _HEADERS: Final = {
     "cache-control": "no-store",
@@ -97,7 +100,7 @@ def page(
         "who": who, "title": title, "problem": problem, "typed": typed or {}, "static": f"/desk/static/{build()}",
         "icon": f"/v/static/{citizen_build()}/icon.svg", "training": service.realm is Realm.TRAINING,
         "said": said if _CODE.fullmatch(said) and said in codes() else None, "here": request.url.path,
-        "nav": [] if who is None else [(path, name) for roles, path, name in NAV if _may(who, roles)],
+        "nav": [] if who is None else [(path, name) for roles, path, name in NAV if path == _ACCOUNT or _may(who, roles)],
         "idle": LIMITS["desk.idle_seconds"], "system": service.settings.system_name, **values,
     }  # fmt: skip
     body = environment().get_template(template).render(given)
@@ -105,7 +108,7 @@ def page(
 
 
 def _may(who: DeskPerson, roles: tuple[str, ...]) -> bool:
-    return not roles or any(who.has(role) for role in roles)
+    return any(who.has(role) for role in roles) if roles else bool(who.roles)
 
 
 def back(path: str, said: str | None = None) -> Response:
@@ -145,6 +148,10 @@ class DeskRoute(APIRoute):
                 if wants_json(request):
                     raise
                 answer = _refused(request, error)
+            except RequestValidationError:
+                if wants_json(request):
+                    raise
+                answer = _refused(request, BadInput("web.invalid"))
             finally:
                 await request.close()  # the files of a form, which the routes read themselves
             for name, value in _HEADERS.items():

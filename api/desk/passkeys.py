@@ -34,6 +34,7 @@ from core.limits import LIMITS
 from core.logs import logger
 from core.settings import Settings
 from core.values import Realm
+from signer.enrolment.desk_stops import stopped_at
 
 __all__ = ["LoginPasskeys", "Passkey"]
 
@@ -127,6 +128,9 @@ class LoginPasskeys:
             row = await self._by_credential(uow, websafe_decode(answer["rawId"]))
             if row is None or row.state != "active" or question.person_id not in {None, row.person_id}:
                 raise ValueError("unknown passkey")
+            stop = await stopped_at(uow, row.person_id)
+            if stop is not None and row.created_at <= stop:
+                raise ValueError("desk stopped")
             credential = AttestedCredentialData.create(bytes(16), row.credential_id, cbor.decode(row.public_key))  # type: ignore[arg-type]
             _require_own_frame(answer)
             self._server.authenticate_complete(_state(question.challenge), [credential], answer)
@@ -179,13 +183,12 @@ class LoginPasskeys:
     async def of(self, uow: UnitOfWork, person_id: str) -> list[Passkey]:
         """A person's active ones, oldest first."""
         t = passkey_table.c
-        query = sa.select(t.id, t.person_id, t.state, t.created_at, t.used_at).where(
-            t.person_id == person_id, t.state == "active", t.realm == self._realm
-        )
+        mine = await self._counting(uow, person_id)
+        query = sa.select(t.id, t.person_id, t.state, t.created_at, t.used_at).where(*mine)
         return [Passkey(**row._mapping) for row in await uow.execute(query.order_by(t.id))]  # noqa: SLF001
 
     async def revoke(self, uow: UnitOfWork, person_id: str, passkey_id: str) -> None:
-        """One of the person's own; never the last. Raises ``web.no_such_thing``, ``desk.last_passkey``."""
+        """One of the person's own; never the last alone. Raises ``web.no_such_thing``, ``desk.last_passkey``."""
         mine = [each.id for each in await self.of(uow, person_id)]
         if passkey_id not in mine:
             raise NotFound("web.no_such_thing")
@@ -193,9 +196,21 @@ class LoginPasskeys:
             raise Refused("desk.last_passkey")
         await swap_state(uow, passkey_table.c.id, passkey_id, "active", "revoked")
 
-    async def _credentials(self, uow: UnitOfWork, person_id: str) -> list[bytes]:
+    async def revoke_all(self, uow: UnitOfWork, person_id: str) -> None:
+        """The last one too."""
         t = passkey_table.c
-        query = sa.select(t.credential_id).where(t.person_id == person_id, t.state == "active", t.realm == self._realm)
+        mine = t.person_id == person_id, t.state == "active", t.realm == self._realm
+        await uow.execute(passkey_table.update().where(*mine).values(state="revoked"))
+
+    async def _counting(self, uow: UnitOfWork, person_id: str) -> tuple[sa.ColumnElement[bool], ...]:
+        """What selects a person's passkeys that open the desk."""
+        t = passkey_table.c
+        mine = t.person_id == person_id, t.state == "active", t.realm == self._realm
+        stop = await stopped_at(uow, person_id)
+        return mine if stop is None else (*mine, t.created_at > stop)
+
+    async def _credentials(self, uow: UnitOfWork, person_id: str) -> list[bytes]:
+        query = sa.select(passkey_table.c.credential_id).where(*await self._counting(uow, person_id))
         return list((await uow.execute(query)).scalars())
 
     async def _by_credential(self, uow: UnitOfWork, credential_id: bytes) -> sa.Row[Any] | None:

@@ -10,7 +10,7 @@ from api.desk.deadlines import due_on
 from api.desk.sessions import DeskPerson
 from core.clock import VIETNAM
 from core.db import UnitOfWork
-from core.errors import NotFound
+from core.errors import NotFound, Refused
 from core.limits import LIMITS
 from signer.copies import store
 from signer.copies.inbox import Inbox, PortalRequest, request_table
@@ -127,18 +127,31 @@ async def line_of(uow: UnitOfWork, who: DeskPerson, copy_id: str, now: dt.dateti
 
 
 async def copy_of(uow: UnitOfWork, who: DeskPerson, copy_id: str) -> CertifiedCopy:
-    """One copy of the person's agency, for who certifies or seals it; another's does not exist. Raises ``web.no_such_thing``."""
+    """One copy of the person's agency, for who certifies or seals it; another's does not exist.
+
+    Raises ``web.no_such_thing``, ``desk.no_role`` where the role in which the copy was this person's has ended.
+    """
     copy = await store.find(uow, copy_id)
-    if copy is None or copy.agency_id != who.agency.id or who.person_id not in {copy.certifier_id, copy.clerk_id}:
+    if copy is None or copy.agency_id != who.agency.id:
         raise NotFound("web.no_such_thing")
+    mine = {
+        role for role, person in (("certifier", copy.certifier_id), ("clerk", copy.clerk_id)) if person == who.person_id
+    }
+    if not mine:
+        raise NotFound("web.no_such_thing")
+    if not any(map(who.has, mine)):
+        raise Refused("desk.no_role")
     return copy
 
 
 async def request_of(uow: UnitOfWork, who: DeskPerson, request_id: str, inbox: Inbox) -> PortalRequest | None:
-    """A paper laid in the inbox for this person that is no copy yet."""
+    """A paper laid in the inbox for this person that is no copy yet. Raises ``desk.no_role``."""
     found = await inbox.find(uow, request_id)
-    mine = found is not None and found.agency_id == who.agency.id and found.request["certifier_id"] == who.person_id
-    return found if mine else None
+    if found is None or found.agency_id != who.agency.id or found.request["certifier_id"] != who.person_id:
+        return None
+    if not who.has("certifier"):
+        raise Refused("desk.no_role")
+    return found
 
 
 async def received(uow: UnitOfWork, who: DeskPerson, since: dt.datetime) -> list[Received]:

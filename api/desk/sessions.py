@@ -11,12 +11,14 @@ import datetime as dt
 import hashlib
 import hmac
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import httpx2
 import sqlalchemy as sa
 from fastapi import Request, Response
+from starlette.types import Scope
 
 from api.desk.records import session_table
 from core.clock import Clock
@@ -28,6 +30,7 @@ from core.ids import new_id, random_bytes
 from core.limits import LIMITS
 from core.settings import Settings
 from core.values import Realm
+from signer.enrolment.desk_stops import stopped_at
 
 __all__ = [
     "Cookies",
@@ -36,6 +39,7 @@ __all__ = [
     "Sessions",
     "desk_person",
     "device_words",
+    "known_session",
     "new_token",
     "require_own_page",
 ]
@@ -171,6 +175,13 @@ class Sessions:
         known = hmac.compare_digest(row.device_sha256, _digest(device, device_words(agent)))
         return row if known else None
 
+    async def seen_before(self, uow: UnitOfWork, token: str, device: str) -> str | None:
+        """The session of these cookies, even one that is over: whoever holds them has been here. It opens nothing."""
+        if not token or not device:
+            return None
+        row = (await uow.execute(row_by(session_table.c.token_sha256), {"value": _digest(token)})).first()
+        return None if row is None else str(row.id)
+
     def is_locked(self, row: sa.Row[Any]) -> bool:
         """Locked by hand, or idle too long."""
         idle = dt.timedelta(seconds=LIMITS["desk.idle_seconds"])
@@ -215,8 +226,11 @@ class Sessions:
         return [OpenSession(**row._mapping) for row in await uow.execute(query.order_by(t.id.desc()))]  # noqa: SLF001
 
     async def person(self, uow: UnitOfWork, row: sa.Row[Any], directory: Directory) -> DeskPerson:
-        """With the roles that run now. Raises ``desk.signed_out`` for a person of another realm or an ended agency."""
+        """With the roles that run now. Raises ``desk.signed_out``: another realm, an ended agency, a desk stopped since."""
         now, t = self._clock.now(), authorisation_table.c
+        stop = await stopped_at(uow, row.person_id)
+        if stop is not None and row.created_at <= stop:
+            raise Refused("desk.signed_out")
         try:
             person = await directory.person(uow, row.person_id)
             agency = await directory.agency(uow, person.agency_id)
@@ -244,8 +258,13 @@ def require_own_page(request: Request, origin: str) -> None:
         raise Refused("desk.foreign_page")
 
 
-async def desk_person(request: Request, role: Role | None, *, locked_too: bool = False) -> DeskPerson:
-    """The person of this request, once found. Raises ``desk.foreign_page``, ``desk.signed_out``, ``desk.locked``, ``desk.no_role``."""
+async def desk_person(
+    request: Request, role: Role | None, *, locked_too: bool = False, roleless_too: bool = False
+) -> DeskPerson:
+    """The person of this request, once found. Raises ``desk.foreign_page``, ``desk.signed_out``, ``desk.locked``, ``desk.no_role``.
+
+    Who holds no running role reads nothing; ``roleless_too``: a page about nobody's papers.
+    """
     service = request.app.state.parts.service
     cookies, sessions = Cookies(service.settings), Sessions(service.clock, service.realm)
     if request.method not in {"GET", "HEAD"}:
@@ -258,9 +277,21 @@ async def desk_person(request: Request, role: Role | None, *, locked_too: bool =
     request.state.who = who  # for the frame of a page that says why not
     if who.locked and not locked_too:
         raise Refused("desk.locked")
-    if role is not None and role not in who.roles:
+    entitled = bool(who.roles) or roleless_too or locked_too if role is None else role in who.roles
+    if not entitled:
         raise Refused("desk.no_role")
     if not locked_too and row.seen_at + dt.timedelta(seconds=LIMITS["desk.touch_seconds"]) <= service.clock.now():
         async with service.db.write() as uow:
             await sessions.touch(uow, who.session_id)
     return who
+
+
+def known_session(service: Any) -> Callable[[Scope], Awaitable[str | None]]:
+    """For the gate: which session a request's cookies belong to. ``service``: that of the web process."""
+
+    async def known(scope: Scope) -> str | None:
+        cookies, sessions = Cookies(service.settings), Sessions(service.clock, service.realm)
+        async with service.db.read() as uow:
+            return await sessions.seen_before(uow, *cookies.read(Request(scope)))
+
+    return known

@@ -153,7 +153,7 @@ async def void_copy(request: Request, copy_id: Id, wanted: VoidIn, parts: Parts,
         found = await copy_view(parts, uow, caller, copy_id)
     if found.state in {"received", "refused"}:
         raise Conflict("copy.not_in_state", copy=copy_id, state=found.state)
-    await parts.signer.ask("void", copy=copy_id, reason=wanted.reason)
+    await parts.signer.ask("void", copy=copy_id, reason=wanted.reason, client=caller.client_id)
     return await _view(request, parts, caller, copy_id)
 
 

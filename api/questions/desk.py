@@ -1,4 +1,4 @@
-"""Questions of the desk: links to the signing page, a copy sent back, a paper numbered anew.
+"""Questions of the desk: links to the signing page, a copy given up or sent back, a paper numbered anew.
 
 The web process says who asks. It cannot approve for that person: a link opens nothing without the person's signing passkey,
 which the signer verifies itself. What is judged here: that the copies wait for this very person, and roles that run now.
@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from api.bootstrap import Service
+from api.clients.model import Scope
+from api.clients.store import Clients
 from api.inner import Handler
 from core.db import UnitOfWork
 from core.directory.model import Role
-from core.errors import BadInput, Conflict, NotFound
+from core.errors import BadInput, Conflict, NotFound, Refused
 from core.limits import LIMITS
 from core.values import Regime
 from signer.copies import store
@@ -29,11 +31,11 @@ _WAITS = {"awaiting_certifier": Role.CERTIFIER, "awaiting_seal": Role.CLERK}
 
 
 def handlers(service: Service) -> dict[str, Handler]:
-    """By name: ``link.copies``, ``link.step``, ``copy.send_back``, ``copy.renew``."""
+    """By name: ``link.copies``, ``link.step``, ``copy.send_back``, ``copy.renew``, ``void``."""
     asked = _Asked(service)
     return {
         "link.copies": asked.copies, "link.step": asked.step, "copy.send_back": asked.send_back,
-        "copy.renew": asked.renew,
+        "copy.renew": asked.renew, "void": asked.void,
     }  # fmt: skip
 
 
@@ -83,6 +85,33 @@ class _Asked:
         made = await self._service.copies.send_back(copy_id, str(words["reason"]), by=person)
         self._service.reception.go_on(made)
         return json.dumps({"copy": made}).encode()
+
+    async def void(self, words: Mapping[str, Any], _: bytes) -> bytes:
+        """Words: ``copy``, ``reason``, and who: ``by``, the copy's own official, or ``client``, a portal that holds the agency.
+
+        Raises ``copy.no_such_copy``, ``directory.*``, ``web.no_scope``, ``copy.already_released``.
+        """
+        copy_id = str(words["copy"])
+        async with self._service.db.read() as uow:
+            copy = await store.get(uow, copy_id)
+            if "client" in words:
+                await self._require_client(uow, copy, str(words["client"]))
+            else:
+                await self._require_official(uow, copy, str(words.get("by", "")))
+        await self._service.copies.void(copy_id, str(words["reason"]))
+        return b""
+
+    async def _require_official(self, uow: UnitOfWork, copy: CertifiedCopy, person: str) -> None:
+        if person != copy.certifier_id:
+            raise NotFound("copy.no_such_copy", copy=copy.id)
+        await self._service.directory.authorisation(uow, person, copy.agency_id, Role.CERTIFIER, Regime(copy.regime))
+
+    async def _require_client(self, uow: UnitOfWork, copy: CertifiedCopy, client_id: str) -> None:
+        client = await Clients(self._service.db, self._service.clock, "").living(uow, client_id)
+        if copy.agency_id not in client.agencies:
+            raise NotFound("copy.no_such_copy", copy=copy.id)
+        if Scope.COPIES_WRITE not in client.scopes:
+            raise Refused("web.no_scope", scope=Scope.COPIES_WRITE.value)
 
     async def renew(self, words: Mapping[str, Any], _: bytes) -> bytes:
         """A copy whose date has passed before its first signature starts again, as it would when somebody approved it."""

@@ -22,11 +22,11 @@ __all__ = ["handlers"]
 
 
 def handlers(service: Service, phones: Phones | None = None) -> dict[str, Handler]:
-    """By name: ``enrol.invite``, ``.portal``, ``.standing``, ``.ticket``. ``phones``: the service's if None."""
+    """By name: ``enrol.invite``, ``.link``, ``.portal``, ``.standing``, ``.ticket``, ``.waiting``. ``phones``: the service's if None."""
     asked = _Asked(service, phones)
     return {
         "enrol.invite": asked.invite, "enrol.link": asked.link, "enrol.portal": asked.portal, "enrol.standing": asked.standing,
-        "enrol.ticket": asked.ticket,
+        "enrol.ticket": asked.ticket, "enrol.waiting": asked.waiting,
     }  # fmt: skip
 
 
@@ -71,12 +71,12 @@ class _Asked:
         """As ``portal``, for who proves identity at the provider: ``client``, ``agency``; body names the person."""
         given = _object(body)
         async with self._service.db.write() as uow:
-            _, person_id = await self._citizen(uow, words, given)
+            _, person_id = await self._citizen(uow, words, given, by_login=True)
             token = await self._phones.link_for(uow, person_id)
         return self._link(token, dt.timedelta(days=14), person=person_id)
 
     async def _citizen(
-        self, uow: UnitOfWork, words: Mapping[str, Any], given: dict[str, Any]
+        self, uow: UnitOfWork, words: Mapping[str, Any], given: dict[str, Any], *, by_login: bool = False
     ) -> tuple[Client, str]:  # fmt: skip
         """Somebody known to an agency of the client, or made known now; never one with a role."""
         client = await self._client(uow, str(words["client"]))
@@ -85,7 +85,7 @@ class _Asked:
         person_id = _text(given, "person")
         if person_id is None:
             return client, await self._phones.people.expected(
-                uow, agency, national_id=_text(given, "national_id"), name=_text(given, "name") or ""
+                uow, agency, national_id=_text(given, "national_id"), name=_text(given, "name") or "", by_login=by_login
             )
         await self._require_citizen(uow, client.id, await self._phones.directory.person(uow, person_id))
         return client, person_id
@@ -97,6 +97,21 @@ class _Asked:
             await self._require_citizen(uow, str(words["client"]), person)
             found = await self._phones.people.enrolled(uow, person.id)
         return json.dumps({"state": found.state, "usable_from": found.usable_from}, default=str).encode()
+
+    async def waiting(self, words: Mapping[str, Any], _: bytes) -> bytes:
+        """``person`` → ``{"usable_from": ISO time or null, "kind", "method"}``: a phone that will be able to sign in that name.
+
+        For the person's own account page: whoever has no address for notices learns of it there.
+        """
+        async with self._service.db.read() as uow:
+            person = await self._phones.directory.person(uow, str(words["person"]))
+            found = await self._phones.people.waiting(uow, person.id)
+        said = {
+            "usable_from": found and found.usable_from,
+            "kind": found and found.kind,
+            "method": found and found.method,
+        }
+        return json.dumps(said, default=str).encode()
 
     async def ticket(self, words: Mapping[str, Any], _: bytes) -> bytes:
         """``ticket``, ``spend`` → ``{"person": id}``. Raises ``ticket.unknown``."""

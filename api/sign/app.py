@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from api.bootstrap import Service
 from api.sign import approve, enrol, pages
+from api.sign.known import known_link
 from api.sign.matters import MATTERS, Matters
 from api.signing import relying_party
 from api.web.gate import Gate
@@ -41,5 +42,5 @@ def make_sign_app(service: Service, matters: Matters = MATTERS) -> ASGIApp:
 
     return Gate(
         app, hosts=frozenset({rp.rp_id}), secure=rp.origin.startswith("https:"), pace=pace, metrics=Metrics(),
-        clock=service.clock,
+        clock=service.clock, known=known_link(service),
     )  # fmt: skip

@@ -109,6 +109,8 @@ def enrol_router(service: Service, phones: Phones | None = None) -> APIRouter:
     router.add_api_route("/{token}/code/answer", desk.code, methods=["POST"], dependencies=_POST)
     router.add_api_route("/{token}/passkey", desk.ask_passkey, methods=["POST"], dependencies=_POST)
     router.add_api_route("/{token}/passkey/answer", desk.passkey, methods=["POST"], dependencies=_POST)
+    router.add_api_route("/{token}/halt", desk.ask_halt, methods=["POST"], dependencies=_POST)
+    router.add_api_route("/{token}/halt/answer", desk.halt, methods=["POST"], dependencies=_POST)
     return router
 
 
@@ -129,8 +131,9 @@ class _Desk:
             arrival = await self._phones.arrival(token)
         except NotFound:
             return render(request, "gone.html", self._service.realm, status=404, said="link.unknown")
+        waiting = arrival.waiting
         return self._render(request, "enrol.html", arrival=arrival, url=f"{self._rp.origin}/e/{token}",
-                            until=_moment(arrival.expires), usable=_moment(arrival.standing.usable_from))  # fmt: skip
+                            until=_moment(arrival.expires), usable=_moment(waiting.usable_from if waiting else None))  # fmt: skip
 
     async def lost_page(self, request: Request) -> Response:
         """Open to everybody: it locks, and gives nothing."""
@@ -181,7 +184,14 @@ class _Desk:
 
     async def ask_passkey(self, token: Token) -> JSONResponse:
         """A question for a passkey that the person has."""
-        asked, known = await self._phones.ask_passkey(token)
+        return await self._question(token, "approve")
+
+    async def ask_halt(self, token: Token) -> JSONResponse:
+        """The same, to stop a phone that waits."""
+        return await self._question(token, "stop")
+
+    async def _question(self, token: str, do: str) -> JSONResponse:
+        asked, known = await self._phones.known.ask(token, do=do)
         options = request_options(
             asked.value, self._rp, [key.credential_id for key in known], LIMITS["enrol.challenge_seconds"]
         )
@@ -189,7 +199,11 @@ class _Desk:
 
     async def passkey(self, token: Token, given: PasskeyAnswer) -> JSONResponse:
         """A pass."""
-        return _answer({"pass": await self._phones.answer_passkey(token, given.tx, given.credential.assertion())})
+        return _answer({"pass": await self._phones.known.admit(token, given.tx, given.credential.assertion())})
+
+    async def halt(self, token: Token, given: PasskeyAnswer) -> JSONResponse:
+        """What waited has ended."""
+        return _answer({"stopped": await self._phones.known.stop(token, given.tx, given.credential.assertion())})
 
     # ---------------------------------------------------------------------------------------------------------- run
     async def stage(self, held: Pass) -> JSONResponse:
@@ -252,7 +266,7 @@ def _answer(value: dict[str, Any]) -> JSONResponse:
 def _stage(stage: Stage) -> dict[str, Any]:
     return {
         "state": stage.state, "kind": stage.kind, "method": stage.method, "official": stage.official,
-        "usable_from": _moment(stage.usable_from) or None, "delayed": stage.delayed,
+        "usable_from": _moment(stage.usable_from) or None, "delayed": stage.delayed, "desk": stage.desk,
     }  # fmt: skip
 
 

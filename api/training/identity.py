@@ -144,7 +144,7 @@ class TrainingIdentity:
         """Signed. ``change``: other claims, for tests."""
         now = int(self.clock.now().timestamp())
         claims = {
-            "iss": self.issuer, "aud": self.client_id, "iat": now, "exp": now + 300, "nonce": nonce, **self._said(person),
+            "iss": self.issuer, "aud": self.client_id, "iat": now, "exp": now + 300, "auth_time": now, "nonce": nonce, **self._said(person),
             **change,
         }  # fmt: skip
         kind = "EC" if self.algorithm == "ES256" else "RSA"

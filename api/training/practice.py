@@ -38,7 +38,9 @@ PAPERS: Final = {"sign": "residence", "refuse": "loan"}
 _SHOWN_CODE: Final = frozenset({"open", "approved"})
 _COOKIE: Final = "dauso-training"
 _PATH: Final = "/training"
-_TRIES: Final = 20
+_TRIES: Final = 3
+_MOMENT: Final = 10
+"""Letters of an id that are its time (``core.ids.new_id``)."""
 
 
 # ------------------------------------------------------------------------------------------------------------ values
@@ -141,13 +143,22 @@ class Keeper:
 async def begin(parts: WebParts) -> Practice:
     """A new person with a paper that waits. Raises ``training.not_ready`` and what the questions raise."""
     client = await _client(parts)
-    number = _invented()
-    name = f"Người tập {int(number[-3:])}"
-    paper, view = await _lay(parts, client, "sign", number, name)
-    person = view.steps[0].person_id
-    invited = json.loads(await parts.signer.ask("enrol.invite", client=client.id, person=person))
-    back = paper.link.rpartition("/")[2]
-    return Practice(number=number, name=name, person=person, enrol=f"{invited['link']}#s={back}", sign=paper)
+    for _ in range(_TRIES):
+        number = _invented()
+        name = f"Người tập {int(number[-3:])}"
+        paper, view = await _lay(parts, client, "sign", number, name)
+        person = view.steps[0].person_id
+        if (
+            person[:_MOMENT] < view.id[:_MOMENT]
+        ):  # somebody was there before the request: the number is another visitor's
+            await parts.signer.ask(
+                "request.cancel", client=client.id, request=view.id, reason=sentence("training.reason")
+            )
+            continue
+        invited = json.loads(await parts.signer.ask("enrol.invite", client=client.id, person=person))
+        back = paper.link.rpartition("/")[2]
+        return Practice(number=number, name=name, person=person, enrol=f"{invited['link']}#s={back}", sign=paper)
+    raise Unavailable("training.not_ready")
 
 
 async def with_strange_paper(parts: WebParts, practice: Practice) -> Practice:

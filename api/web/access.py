@@ -29,9 +29,11 @@ class Access:
     or_scope: Scope | None = None
     """Another one that opens it too."""
     role: Role | None = None
-    """Of a desk's route: the authorisation that must run; None for everybody who is signed in."""
+    """Of a desk's route: the authorisation that must run; None for any one."""
     locked_too: bool = False
     """A desk's route that a locked page needs, and that opens nothing."""
+    roleless_too: bool = False
+    """A desk's route that shows nobody's papers: also for who holds no role any more."""
 
     @property
     def need(self) -> str:
@@ -42,7 +44,7 @@ class Access:
     async def __call__(self, request: Request) -> Caller | DeskPerson | None:
         """Who is asking. Raises ``web.no_credentials``, ``web.bad_credentials``, ``web.no_scope``, ``desk.*``."""
         if self.who == "desk":
-            return await desk_person(request, self.role, locked_too=self.locked_too)
+            return await desk_person(request, self.role, locked_too=self.locked_too, roleless_too=self.roleless_too)
         if self.who != "client":
             return None
         known: Caller | None = getattr(request.state, "caller", None)
@@ -81,9 +83,10 @@ def client(scope: str | None = None, or_scope: str | None = None) -> Any:
     return Depends(Access("client", first, second))
 
 
-def desk(role: str | None = None, *, locked_too: bool = False) -> Any:
-    """A person who is signed in at the desk and, where ``role`` is given, holds it now."""
-    return Depends(Access("desk", role=None if role is None else Role(role), locked_too=locked_too))
+def desk(role: str | None = None, *, locked_too: bool = False, roleless_too: bool = False) -> Any:
+    """A person who is signed in at the desk and holds ``role`` now, or any role where none is given."""
+    asked = None if role is None else Role(role)
+    return Depends(Access("desk", role=asked, locked_too=locked_too, roleless_too=roleless_too))
 
 
 def open_to_anyone(path: str, endpoint: Callable[[Request], Awaitable[Response]], method: str) -> Route:

@@ -6,6 +6,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from api.desk.routes import router as desk_router
+from api.desk.sessions import known_session
 from api.portal import (
     batches,
     copies,
@@ -68,6 +69,7 @@ def make_app(parts: WebParts) -> ASGIApp:
     return Gate(
         routes(parts), hosts=parts.service.settings.hosts, secure=parts.base_url.startswith("https:"), pace=parts.pace,
         metrics=parts.metrics, clock=parts.service.clock, traces=bool(parts.service.settings.traces_url),
+        known=known_session(parts.service),
     )  # fmt: skip
 
 

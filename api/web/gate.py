@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import re
 import time
-from collections.abc import MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -59,6 +59,10 @@ _OPEN: Final = frozenset({"/healthz", "/readyz"})
 """Asked by load balancers under any name."""
 
 
+Known = Callable[[Scope], Awaitable[str | None]]
+"""Names the link or session that a request carries, once it was found among ours; None for a stranger's."""
+
+
 @dataclass(slots=True, kw_only=True)
 class _Passing:
     """One request on its way."""
@@ -77,9 +81,10 @@ class Gate:
 
     def __init__(
         self, app: ASGIApp, *, hosts: frozenset[str], secure: bool, pace: Pace, metrics: Metrics, clock: Clock,
-        traces: bool = False,
+        traces: bool = False, known: Known | None = None,
     ) -> None:  # fmt: skip
         """``secure``: the public address is https, so browsers may be told never to come otherwise."""
+        self._known = known
         self._app, self._hosts, self._pace, self._metrics, self._clock = app, hosts, pace, metrics, clock
         self._traces = traces
         self._mine, self._count = new_id(clock), itertools.count(1)
@@ -116,7 +121,7 @@ class Gate:
             await send(message)
 
         try:
-            self._admit(passing)
+            await self._admit(passing)
             await (self._traced(passing, counted, dressed) if self._traces else self._app(scope, counted, dressed))
         except ServiceError as error:
             self._metrics.refused.labels(error.code).inc()
@@ -139,7 +144,7 @@ class Gate:
             span.update_name(f"{passing.scope['method']} {_route(passing.scope)}")
             span.set_attribute("http.response.status_code", passing.status)
 
-    def _admit(self, passing: _Passing) -> None:
+    async def _admit(self, passing: _Passing) -> None:
         """Raises ``web.wrong_host``, ``web.url_too_long``, ``web.headers_too_large``, ``web.too_large``, ``web.too_many``."""
         scope = passing.scope
         path, headers = scope["path"], scope["headers"]
@@ -168,7 +173,17 @@ class Gate:
         address = scope["client"][0] if scope.get("client") else ""
         self._pace.address(address, kind)
         if kind != "public":
+            await self._in_total(scope, kind)
+
+    async def _in_total(self, scope: Scope, kind: str) -> None:
+        """Everybody counts in the total. Only where it is full is it asked, at the price of one look, whom we know already."""
+        try:
             self._pace.total(kind)
+        except Refused:
+            who = None if self._known is None else await self._known(scope)
+            if who is None:
+                raise
+            self._pace.known(kind, who)
 
     async def _received(self, passing: _Passing, receive: Receive) -> Message:
         wait = max(0.001, passing.deadline - time.monotonic()) if passing.deadline else None

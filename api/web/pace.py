@@ -33,6 +33,10 @@ class Pace:
         """All addresses together: guessing from many addresses."""
         self._hit(f"rate.{kind}_total_minute", "all")
 
+    def known(self, kind: str, who: str) -> None:
+        """A place of one's own where the total is full: for a link or session that was found, so strangers cannot fill it."""
+        self._hit("rate.known_minute", f"{kind} {who}")
+
     def failed(self, address: str) -> None:
         """Somebody there showed a credential that is none."""
         self._limiter.hit(RateLimitItemPerMinute(LIMITS["rate.failed_minute"]), "rate.failed_minute", _network(address))

@@ -19,6 +19,8 @@ from core.values import Digest, Realm
 
 __all__ = [
     "OCSP_NONCE",
+    "TRAINING_MARK",
+    "TRAINING_MARK",
     "Issuer",
     "Profile",
     "SingleStatus",
@@ -45,6 +47,8 @@ _EKU = {
     "seal": "1.3.6.1.5.5.7.3.36",
     "report": "1.3.6.1.5.5.7.3.36",
 }
+TRAINING_MARK = "(TẬP HUẤN - TRAINING)"
+"""Stands in O of every name of realm training, after the agency's or alone."""
 _MOST_NAME = 64
 """ub-common-name and ub-organization-name (RFC 5280, appendix A)."""
 _YEARS = {
@@ -58,6 +62,8 @@ _YEARS = {
     "lists": 3,
     "report": 3,
 }
+TRAINING_MARK = "(TẬP HUẤN - TRAINING)"
+"""In every name of realm training, after the organisation's where there is one."""
 Profile = str
 """``root``, ``issuing``, ``official``, ``citizen``, ``seal``, ``tsa``, ``ocsp``, ``lists`` (public lists) or ``report`` (verification sheets)."""
 
@@ -72,7 +78,7 @@ class Subject:
 
     def encode(self, realm: Realm) -> bytes:
         """DER Name; training names carry the realm in O. Raises ``ca.bad_name``."""
-        mark = "(TẬP HUẤN - TRAINING)" if realm is Realm.TRAINING else None
+        mark = TRAINING_MARK if realm is Realm.TRAINING else None
         organisation = " ".join(part for part in (self.organisation, mark) if part is not None)
         if self.organisation is not None and not self.organisation.strip():
             raise BadInput("ca.bad_name", name="", most=_MOST_NAME)

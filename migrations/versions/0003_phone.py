@@ -173,6 +173,13 @@ def upgrade() -> None:
         batch_op.create_index("ix_decision_state_expires_at", ["state", "expires_at"], unique=False)
 
     op.create_table(
+        "desk_stop",
+        sa.Column("person_id", sa.String(length=26), nullable=False),
+        sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["person_id"], ["person.id"], name=op.f("fk_desk_stop_person_id")),
+        sa.PrimaryKeyConstraint("person_id", name=op.f("pk_desk_stop")),
+    )
+    op.create_table(
         "desk_ticket",
         sa.Column("sha256", sa.LargeBinary(), nullable=False),
         sa.Column("person_id", sa.String(length=26), nullable=False),
@@ -617,6 +624,7 @@ def downgrade() -> None:
 
     op.drop_table("enrolment_fact")
     op.drop_table("desk_ticket")
+    op.drop_table("desk_stop")
     with op.batch_alter_table("decision", schema=None) as batch_op:
         batch_op.drop_index("ix_decision_state_expires_at")
         batch_op.drop_index("ix_decision_agency_id_id")

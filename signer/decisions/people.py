@@ -12,6 +12,7 @@ from core.db import UnitOfWork
 from core.directory.model import Agency, Authorisation, Person, Role
 from core.errors import BadInput, Conflict, NotFound, Refused
 from core.values import Regime
+from signer.activation.devices import passkeys_of
 from signer.decisions.room import Id, Kind, Payload, Room, Text, Words, both, date, moment
 
 __all__ = ["AddPerson", "EndRole", "GiveRole", "IdentifyPerson", "SuspendPhone"]
@@ -133,6 +134,19 @@ def _of(roles: list[Grant]) -> Words:
     return said
 
 
+async def _require_apart(uow: UnitOfWork, room: Room, agency: Agency, roles: list[Grant]) -> None:
+    """One human never votes twice: with every administrator's number known, the same one twice is noticed.
+
+    Raises ``decision.unknown_administrator``.
+    """
+    if all(Role(each.role) is not Role.ADMINISTRATOR for each in roles):
+        return
+    people = room.require_phones().people
+    for person_id in await room.directory.holders(uow, agency.id, Role.ADMINISTRATOR, room.clock.now()):
+        if not await people.has_number(uow, person_id):
+            raise Refused("decision.unknown_administrator")
+
+
 async def _official(uow: UnitOfWork, room: Room, agency: Agency, person_id: str) -> Person:
     """Somebody who holds or held a role here: a citizen's identity was proven for less. Raises ``decision.not_official``."""
     for person, rights in await room.directory.people(uow, agency.id):
@@ -148,11 +162,12 @@ class AddPerson(Kind):
     shape: ClassVar[type[Payload]] = _NewRecord
 
     async def complete(self, uow: UnitOfWork, room: Room, agency: Agency, payload: dict[str, Any]) -> dict[str, Any]:
-        """Raises ``decision.malformed``, ``decision.dates``."""
+        """Raises ``decision.malformed``, ``decision.dates``, ``decision.unknown_administrator``."""
         wanted = _shaped(_New, payload)
         if len(wanted.name) > _NAME:
             raise BadInput("decision.malformed")
         _require_dates(room, wanted.roles)
+        await _require_apart(uow, room, agency, wanted.roles)
         return {**wanted.model_dump(exclude={"national_id"}), **_hashed(room, wanted.national_id)}
 
     async def words(self, uow: UnitOfWork, room: Room, agency: Agency, payload: dict[str, Any]) -> Words:
@@ -165,8 +180,9 @@ class AddPerson(Kind):
         ]
 
     async def apply(self, uow: UnitOfWork, room: Room, agency: Agency, payload: dict[str, Any]) -> dict[str, Any]:
-        """The person, without a passkey."""
+        """The person, without a passkey. Raises ``decision.unknown_administrator``, ``people.other_number``."""
         wanted: _NewRecord = self.read(payload)
+        await _require_apart(uow, room, agency, wanted.roles)
         person = await room.directory.add_person(uow, agency, wanted.name)
         await _authorise(uow, room, person, wanted.roles)
         await room.require_phones().people.know_hashed(uow, person.id, bytes.fromhex(wanted.number_mac))
@@ -216,10 +232,11 @@ class GiveRole(Kind):
         return str(payload["person"])
 
     async def complete(self, uow: UnitOfWork, room: Room, agency: Agency, payload: dict[str, Any]) -> dict[str, Any]:
-        """Raises ``decision.not_official``, ``decision.dates``."""
+        """Raises ``decision.not_official``, ``decision.dates``, ``decision.unknown_administrator``."""
         wanted: _Given = self.read(payload)
         await _official(uow, room, agency, wanted.person)
         _require_dates(room, wanted.roles)
+        await self._require_apart(uow, room, agency, wanted)
         return wanted.model_dump()
 
     async def words(self, uow: UnitOfWork, room: Room, agency: Agency, payload: dict[str, Any]) -> Words:
@@ -229,11 +246,22 @@ class GiveRole(Kind):
         return [(both("decision.w_person"), person.name), *_of(wanted.roles)]
 
     async def apply(self, uow: UnitOfWork, room: Room, agency: Agency, payload: dict[str, Any]) -> dict[str, Any]:
-        """The authorisations."""
+        """The authorisations. Raises ``decision.unknown_administrator``."""
         wanted: _Given = self.read(payload)
         person = await _official(uow, room, agency, wanted.person)
+        await self._require_apart(uow, room, agency, wanted)
         await _authorise(uow, room, person, wanted.roles)
         return {"person": person.id}
+
+    @staticmethod
+    async def _require_apart(uow: UnitOfWork, room: Room, agency: Agency, wanted: _Given) -> None:
+        """Who becomes an administrator must be known by number, as the others are; a new term of one changes nothing."""
+        running = await room.directory.holders(uow, agency.id, Role.ADMINISTRATOR, room.clock.now())
+        if wanted.person in running or all(each.role != Role.ADMINISTRATOR.value for each in wanted.roles):
+            return
+        if not await room.require_phones().people.has_number(uow, wanted.person):
+            raise Refused("decision.unknown_administrator")
+        await _require_apart(uow, room, agency, wanted.roles)
 
 
 class _EndedRecord(_Ended):
@@ -284,7 +312,7 @@ class EndRole(Kind):
         ]
 
     async def apply(self, uow: UnitOfWork, room: Room, agency: Agency, payload: dict[str, Any]) -> dict[str, Any]:
-        """Raises ``decision.overtaken``, ``decision.last_administrator``, ``directory.already_ended``."""
+        """With the last role the official's key ends. Raises ``decision.overtaken``, ``decision.last_administrator``."""
         wanted: _EndedRecord = self.read(payload)
         right = await self._right(uow, room, agency, wanted.authorisation)
         if (right.person_id, _seconds(right)) != (wanted.person, wanted.before):
@@ -294,9 +322,16 @@ class EndRole(Kind):
         await room.directory.end_authorisation(uow, right.id, ends)
         if right.role is Role.ADMINISTRATOR:
             left = await room.directory.holders(uow, agency.id, Role.ADMINISTRATOR, ends)
-            if len(left) < QUORUM:
+            if await _able(uow, left) < QUORUM:
                 raise Refused("decision.last_administrator", least=QUORUM)
+        await room.require_phones().end_official(uow, right.person_id)  # nothing while a role runs
         return {"person": right.person_id}
+
+
+async def _able(uow: UnitOfWork, people: frozenset[str]) -> int:
+    """How many of them can vote: who has no phone that counts is an administrator on paper only."""
+    keys = [await passkeys_of(uow, person_id) for person_id in people]
+    return sum(any(key.state == "active" for key in each) for each in keys)
 
 
 def _seconds(right: Authorisation) -> int:
@@ -304,7 +339,7 @@ def _seconds(right: Authorisation) -> int:
 
 
 class SuspendPhone(Kind):
-    """A lost phone whose owner cannot say so: nothing that it approves counts any longer."""
+    """A lost phone whose owner cannot say so: nothing that it approves counts any longer, and the owner's desk is shut."""
 
     name: ClassVar[str] = "phone.suspend"
     shape: ClassVar[type[Payload]] = _Person

@@ -59,6 +59,9 @@ class Numbers(Protocol):
     async def know_hashed(self, uow: UnitOfWork, person_id: str, mac: bytes) -> None:
         """Whose identity must be proven before a phone is enrolled. Raises ``people.other_number``."""
 
+    async def has_number(self, uow: UnitOfWork, person_id: str) -> bool:
+        """Whether one is known of that person."""
+
 
 class PhoneDesk(Protocol):
     """What may be done to a person's phone without that person: only less."""
@@ -68,7 +71,10 @@ class PhoneDesk(Protocol):
         """By whom an enrolment is expected."""
 
     async def suspend(self, uow: UnitOfWork, person_id: str) -> None:
-        """Every passkey of the person stops counting until identity is proven again."""
+        """Every passkey of the person stops counting until identity is proven again, at the desk too."""
+
+    async def end_official(self, uow: UnitOfWork, person_id: str) -> int:
+        """The key for the agency ends, its certificate revoked, unless a role runs or is yet to begin. Returns how many ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,14 +7,16 @@ import sqlalchemy as sa
 
 from audit.events import LeafType
 from core.clock import VIETNAM, Clock
-from core.db import Database, UnitOfWork, swap_state
-from core.errors import Conflict
+from core.db import Database, UnitOfWork
+from core.errors import Conflict, Unavailable
+from core.logs import code_of, logger
 from signer.activation.devices import set_state
 from signer.enrolment.facts import Facts
 from signer.enrolment.identity import Rules
 from signer.enrolment.keys import Certified, PersonKeys
 from signer.enrolment.letters import Letters
-from signer.enrolment.people import People
+from signer.enrolment.losses import Losses
+from signer.enrolment.people import People, is_email
 from signer.enrolment.records import objection_table, run_table
 from signer.enrolment.runs import Run, lock_person, move, new_pass, run_by_id, sha256_of
 
@@ -32,12 +34,21 @@ class Finishing:
     keys: PersonKeys
     facts: Facts
     letters: Letters
+    losses: Losses
     origin: str
     """Of the signing pages: links in letters lead there."""
 
-    async def settle(self, uow: UnitOfWork, run: Run, made: Certified | None) -> Run:
-        """The last step, under the lock on the person: ``done`` or ``waiting``. Raises ``enrol.moved``."""
+    async def settle(self, uow: UnitOfWork, run: Run, made: Certified | None, *, official: bool) -> Run:
+        """The last step, under the lock on the person: ``done`` or ``waiting``, or ``ended`` where it may not go on.
+
+        ``official``: what the certificate was made for. Raises ``enrol.moved``.
+        """
         now = self.clock.now()
+        if not await self._stands(uow, run):
+            await self.losses.stop(uow, run, "ended")
+            return replace(run, state="ended")
+        if bool(await self.people.roles(uow, run.person_id)) != official:  # given a role in this very moment
+            raise Conflict("enrol.moved")
         credential_id = None
         if made is not None:
             if await self.keys.valid(uow, run.person_id):  # another run of the person was first
@@ -62,12 +73,19 @@ class Finishing:
             )  # fmt: skip
         return run
 
+    async def _stands(self, uow: UnitOfWork, run: Run) -> bool:
+        """Who acts for an agency by now: no portal's word was ever enough for that, and a role must run."""
+        if not await self.people.roles(uow, run.person_id):
+            return True
+        return run.method != "portal" and bool(await self.people.running_roles(uow, run.person_id))
+
     async def _make_usable(self, uow: UnitOfWork, run: Run) -> None:
         if run.passkey_id is not None:
             await set_state(uow, run.passkey_id, "suspended", "active")
             await self.facts.note(uow, LeafType.PASSKEY_CHANGED, run.person_id, passkey=run.passkey_id, state="active")
-        if run.email is not None:
-            await self.people.set_contact(uow, run.person_id, self.people.open_email(run.person_id, run.email))
+        email = None if run.email is None else self.people.open_email(run.person_id, run.email)
+        if email is not None and is_email(email):
+            await self.people.set_contact(uow, run.person_id, email)
 
     async def _tell(self, uow: UnitOfWork, run: Run) -> None:
         """A notice with the way to object, to the address known before and to the new one."""
@@ -88,9 +106,24 @@ class Finishing:
         async with self.db.read() as uow:
             query = sa.select(t.id, t.person_id).where(t.state == "waiting", t.usable_from <= self.clock.now())
             due = (await uow.execute(query.limit(100))).all()
-        for run_id, person_id in due:
+        return sum([await self._ripe(run_id, person_id) for run_id, person_id in due])
+
+    async def _ripe(self, run_id: str, person_id: str) -> bool:
+        try:
             async with self.db.write() as uow:
                 await lock_person(uow, person_id)
-                if await swap_state(uow, t.id, run_id, "waiting", "done"):
-                    await self._make_usable(uow, await run_by_id(uow, run_id))
-        return len(due)
+                run = await run_by_id(uow, run_id)
+                if run.state != "waiting":
+                    return False
+                if not await self._stands(uow, run):
+                    await self.losses.stop(uow, run, "ended")
+                    logger().warning("enrol.not_usable", id=run_id)
+                    return False
+                await move(uow, run_id, "waiting", "done")
+                await self._make_usable(uow, run)
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - one that cannot ripen must not keep all the others waiting
+            logger().error("enrol.ripening", id=run_id, code=code_of(error))
+            return False
+        return True

@@ -10,10 +10,10 @@ import sqlalchemy as sa
 
 from core.clock import Clock
 from core.db import Database, UnitOfWork
-from core.errors import Broken, ServiceError, Unavailable
+from core.errors import Unavailable
 from core.ids import new_id
 from core.limits import LIMITS
-from core.logs import logger
+from core.logs import code_of, logger
 from core.messages import LANGUAGES, sentence
 from core.sealed import Box
 from signer.enrolment.messenger import Messenger
@@ -85,23 +85,23 @@ class Letters:
         except Unavailable as error:
             state = "failed" if row.tries + 1 >= LIMITS["messenger.tries"] else None
             logger().warning("notice.not_sent", id=row.id, code=error.code, count=row.tries + 1)
-        except ServiceError as error:
+        except Exception as error:  # noqa: BLE001 - one letter that cannot be written must not silence all the others
             state = "failed"
-            logger().warning("notice.failed", id=row.id, code=error.code)
+            logger().warning("notice.failed", id=row.id, code=code_of(error))
         if state is not None:
             async with self.db.write() as uow:
                 await uow.execute(notice_table.update().where(t.id == row.id).values(state=state, sealed=None))
         return state == "sent"
 
     async def serve(self) -> None:
-        """Until cancelled; a database that rests a while does not end it."""
+        """Until cancelled; nothing that goes wrong with one letter, or with the database for a while, ends it."""
         while True:
             self.bell.clear()
             try:
                 while await self.flush():
                     pass
-            except (Unavailable, Broken) as error:
-                logger().warning("notice.waits", code=error.code)
+            except Exception as error:  # noqa: BLE001 - looked at again after a rest
+                logger().warning("notice.waits", code=code_of(error))
             try:
                 await asyncio.wait_for(self.bell.wait(), LIMITS["messenger.rest_seconds"])
             except TimeoutError:

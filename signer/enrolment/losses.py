@@ -16,6 +16,7 @@ from core.logs import logger
 from signer.activation.devices import passkeys_of, set_state
 from signer.activation.records import activation_table
 from signer.credentials import Credential
+from signer.enrolment.desk_stops import stop_desk
 from signer.enrolment.facts import Facts
 from signer.enrolment.keys import SUPERSEDED, WITHDRAWN, PersonKeys
 from signer.enrolment.letters import Letters
@@ -50,6 +51,7 @@ class Losses:
     async def suspend_in(self, uow: UnitOfWork, person_id: str, *, by: str) -> int:
         """The same inside a transaction."""
         await lock_person(uow, person_id)
+        await stop_desk(uow, self.clock, person_id)
         await self.stop_waiting(uow, person_id, "ended")
         await end_running(uow, person_id)
         stopped = [key for key in await passkeys_of(uow, person_id) if key.state == "active"]

@@ -7,6 +7,8 @@ import asyncio
 import smtplib
 import ssl
 from dataclasses import dataclass, field
+from email.errors import MessageError
+from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid
 from pathlib import Path
@@ -70,8 +72,13 @@ def _temporary(error: smtplib.SMTPException) -> bool:
 
 
 def _letter(clock: Clock, sender: str, to: str, subject: str, text: str) -> EmailMessage:
+    """The address goes in as one address: read as a header's text it could turn out to be several. Raises ``messenger.refused``."""
     made = EmailMessage()
-    made["From"], made["To"], made["Subject"] = sender, to, subject
+    try:
+        made["To"] = Address(addr_spec=to)
+    except (ValueError, IndexError, MessageError) as error:
+        raise Refused("messenger.refused") from error
+    made["From"], made["Subject"] = sender, subject
     made["Date"] = format_datetime(clock.now())
     made["Message-ID"] = make_msgid(domain=sender.rpartition("@")[2].strip("> ") or None)
     made["Auto-Submitted"] = "auto-generated"

@@ -4,7 +4,7 @@ import datetime as dt
 from dataclasses import dataclass
 
 from core.messages import LANGUAGES, sentence
-from signer.enrolment.people import Standing
+from signer.enrolment.people import Standing, Waiting
 
 __all__ = ["Arrival", "Lost", "Stage", "consent_text"]
 
@@ -26,6 +26,10 @@ class Arrival:
     portal: bool
     """A portal vouched for this link: a code can be sent."""
     expires: dt.datetime
+    waiting: Waiting | None = None
+    """A phone that will become usable: shown to whoever holds the link, even beside one that is in use."""
+    ended: bool = False
+    """An official's, and no role runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +41,10 @@ class Stage:
     method: str
     usable_from: dt.datetime | None
     official: bool
+    """A role runs now: the desk is theirs."""
     delayed: bool
+    desk: bool
+    """The run's pass gives the ticket to the desk already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,5 +54,5 @@ class Lost:
     agency: str
     official: bool
     stopped: int
-    token: str
-    """The pass."""
+    token: str | None
+    """The pass; None where nothing can be enrolled anew: the office has ended, or the log-in's level is too low for it."""

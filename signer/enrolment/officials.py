@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from core.clock import Clock
 from core.db import Database, UnitOfWork
 from core.directory.records import authorisation_table
-from core.errors import Conflict, Refused
+from core.errors import Conflict, Refused, ServiceError
 from core.logs import logger
 from signer.activation.devices import passkeys_of
 from signer.credentials import credential_table
@@ -46,30 +46,29 @@ class Officials:
         async with self.db.write() as uow:
             run = await running(uow, self.clock, token)
             await lock_person(uow, run.person_id)
-            if self.clock.now() >= run.expires_at:
-                raise Refused("pass.expired")
-            if run.state != "done" and not (run.method == "passkey" and run.state in RUNNING):
-                raise Conflict("enrol.moved")
-            await self._require_phone(uow, run)
-            await self._require_role(uow, run.person_id)
+            refusal = await self.refusal(uow, run)
+            if refusal is not None:
+                raise refusal
             value = hmac.digest(self.key, f"ticket {run.id} {token}".encode(), hashlib.sha256)[:24]
             return await tickets.make(uow, self.clock, run.person_id, base64.urlsafe_b64encode(value).decode())
 
-    async def _require_phone(self, uow: UnitOfWork, run: Run) -> None:
-        """The passkey that the run made still counts; where it made none, one that let it in does."""
+    async def refusal(self, uow: UnitOfWork, run: Run) -> ServiceError | None:
+        """Why the run's pass gives no ticket: its time, its passkey or the role is over; None: it gives one."""
+        if not await self.people.running_roles(uow, run.person_id):
+            return Refused("ticket.no_official")
+        if self.clock.now() >= run.expires_at:
+            return Refused("pass.expired")
+        shown = run.method == "passkey" and run.state in RUNNING  # nothing made yet: a passkey in use let it in
         usable = {key.id for key in await passkeys_of(uow, run.person_id) if key.state == "active"}
-        if not (run.passkey_id in usable if run.passkey_id is not None and run.state == "done" else usable):
-            raise Conflict("enrol.moved")
+        counts = bool(usable) if shown or run.passkey_id is None else run.passkey_id in usable
+        return None if counts and (shown or run.state == "done") else Conflict("enrol.moved")
 
     async def desk_ticket(self, person_id: str) -> str:
         """Lets an official register one log-in passkey at the desk. Raises ``ticket.no_official``."""
         async with self.db.write() as uow:
-            await self._require_role(uow, person_id)
+            if not await self.people.running_roles(uow, person_id):
+                raise Refused("ticket.no_official")
             return await tickets.make(uow, self.clock, person_id)
-
-    async def _require_role(self, uow: UnitOfWork, person_id: str) -> None:
-        if not await self.people.running_roles(uow, person_id):
-            raise Refused("ticket.no_official")
 
     # -------------------------------------------------------------------------------------------------- end of a term
     async def end(self, uow: UnitOfWork, person_id: str) -> int:

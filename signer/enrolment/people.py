@@ -111,10 +111,11 @@ class People:
                 return person.id
             known = await self._by(uow, agency, mac)  # somebody else was first: theirs is the person
         assert known is not None
-        if not same_name((await self._directory.person(uow, known)).name, name):
-            if not by_login or not await self.is_name_open(uow, known):
-                raise Refused("people.no_match")
-        return known
+        if same_name((await self._directory.person(uow, known)).name, name):
+            return known
+        if by_login and await self.is_name_open(uow, known):
+            return known
+        raise Refused("people.no_match")
 
     async def is_name_open(self, uow: UnitOfWork, person_id: str) -> bool:
         """Nobody has proven it yet: a citizen without any passkey that was ever usable. An official's is the agency's."""

@@ -16,6 +16,7 @@ the pass, and no other way to a passkey exists.
 import asyncio
 import datetime as dt
 import hashlib
+import itertools
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,25 +28,29 @@ from core.logs import code_of, logger
 from core.values import Realm
 from signer.activation import redeem
 from signer.activation.devices import Passkey, passkeys_of, set_state
-from signer.activation.passkeys import Assertion, RelyingParty
+from signer.activation.passkeys import RelyingParty
 from signer.enrolment import registration, tickets
 from signer.enrolment.facts import Facts
 from signer.enrolment.finishing import Finishing
 from signer.enrolment.identity import Asked, Identities
 from signer.enrolment.keys import PersonKeys
+from signer.enrolment.known import KnownPasskeys
 from signer.enrolment.letters import Letters
 from signer.enrolment.losses import Losses
 from signer.enrolment.model import Arrival, Lost, Stage, consent_text
+from signer.enrolment.officials import Officials
+from signer.enrolment.oidc import Claims
 from signer.enrolment.people import People, Standing
-from signer.enrolment.records import (
-    consent_table,
-)
-from signer.enrolment.runs import Run, lock_person, move, run_by_id, running
-from signer.links import Link, end_links, find_link, make_link
+from signer.enrolment.records import consent_table
+from signer.enrolment.runs import Run, enrol_link, lock_person, move, run_by_id, running
+from signer.enrolment.vouching import Vouching
+from signer.links import end_links, make_link
 
 __all__ = ["Arrival", "Lost", "Phones", "Stage", "consent_text"]
 
 _LOOK_SECONDS: Final = 5.0
+_SWEEP_LOOKS: Final = 12
+"""Ends of terms are looked for once in so many looks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +63,11 @@ class Phones:
     directory: Directory
     people: People
     identities: Identities
+    vouching: Vouching
     keys: PersonKeys
     losses: Losses
+    officials: Officials
+    known: KnownPasskeys
     finishing: Finishing
     letters: Letters
     facts: Facts
@@ -96,44 +104,40 @@ class Phones:
             uow, self.clock, kind="enrol", subject=[person_id], person_id=person_id,
             expires_at=self.clock.now() + dt.timedelta(days=days),
         )  # fmt: skip
-        await self.identities.carry_over(uow, person_id, token)
+        await self.vouching.carry_over(uow, person_id, token)
         return token
 
     async def can_be_proven(self, uow: UnitOfWork, person_id: str) -> bool:
         """Whether somebody could show to be this person: a number is known, or a portal has given its word."""
-        return await self.people.has_number(uow, person_id) or await self.identities.is_vouched(uow, person_id)
+        return await self.people.has_number(uow, person_id) or await self.vouching.is_vouched(uow, person_id)
 
     async def vouched(self, person_id: str, *, level: str, email: str, subject: str, days: int = 3) -> str:
-        """A link token for a person whose identity a portal asserts. Raises what ``Identities.vouched`` raises."""
+        """A link token for a person whose identity a portal asserts. Raises what ``Vouching.vouched`` raises."""
         async with self.db.write() as uow:
             await self.directory.person(uow, person_id)
             await lock_person(uow, person_id)
             await end_links(uow, self.clock, "enrol", person_id)
             until = self.clock.now() + dt.timedelta(days=days)
-            return await self.identities.vouched(
+            return await self.vouching.vouched(
                 uow, person_id=person_id, level=level, email=email, subject=subject, expires_at=until
             )
 
     async def arrival(self, token: str) -> Arrival:
         """Raises ``link.unknown``, ``link.expired``."""
         async with self.db.read() as uow:
-            link = await self._link(uow, token)
+            link = await enrol_link(uow, self.clock, token)
             person = await self.directory.person(uow, link.person_id)
             agency = await self.directory.agency(uow, person.agency_id)
             standing = await self.people.enrolled(uow, person.id)
             if standing.state == "active" and not await self.people.has_phone(uow, person.id):
                 standing = Standing(state="none")
+            official = bool(await self.people.roles(uow, person.id))
             return Arrival(
-                agency=agency.name, standing=standing,
-                official=bool(await self.people.roles(uow, person.id)), login=self.identities.provider is not None,
-                portal=await self.identities.vouched_run(uow, link) is not None, expires=link.expires_at,
+                agency=agency.name, standing=standing, official=official, login=self.identities.provider is not None,
+                portal=await self.vouching.vouched_run(uow, link) is not None, expires=link.expires_at,
+                waiting=await self.people.waiting(uow, person.id),
+                ended=official and not await self.people.running_roles(uow, person.id),
             )  # fmt: skip
-
-    async def _link(self, uow: UnitOfWork, token: str) -> Link:
-        link = await find_link(uow, self.clock, token)
-        if link.kind != "enrol":
-            raise NotFound("link.unknown")
-        return link
 
     async def suspend(self, uow: UnitOfWork, person_id: str, *, by: str = "agency") -> None:
         """Stop all passkeys of a person at once, as their agency decided or they themselves asked."""
@@ -145,7 +149,7 @@ class Phones:
         link = None
         if token is not None:
             async with self.db.read() as uow:
-                link = await self._link(uow, token)
+                link = await enrol_link(uow, self.clock, token)
         return await self.identities.ask(link)
 
     async def answer_login(self, *, flow: str, state: str, code: str | None, iss: str | None) -> str | list[Lost]:
@@ -160,22 +164,28 @@ class Phones:
             return token
         async with self.db.read() as uow:
             found = await self.people.behind(uow, returned.claims.number)
-        lost = []
-        for person_id in found:
-            async with self.db.write() as uow:
-                person = await self.directory.person(uow, person_id)
-                standing = await self.people.enrolled(uow, person_id)
-                if standing.state == "none" and not await self.people.settled_passkeys(uow, person_id):
-                    continue
-                stopped = await self.losses.suspend_in(uow, person_id, by="person")
-                token = await self.identities.identified(uow, person_id, returned.claims, None, self.losses.give_way)
-                await self.losses.take_back(uow, person_id)
-                agency = await self.directory.agency(uow, person.agency_id)
-                official = bool(await self.people.roles(uow, person_id))
-                lost.append(Lost(agency=agency.name, official=official, stopped=stopped, token=token))
-        if not lost:
+        lost = [await self._lost(person_id, returned.claims) for person_id in found]
+        if not any(lost):
             raise NotFound("enrol.nothing_to_suspend")
-        return lost
+        return [each for each in lost if each is not None]
+
+    async def _lost(self, person_id: str, claims: Claims) -> Lost | None:
+        """Locking needs no more than the log-in; what comes back afterwards needs all that a first enrolment needs."""
+        async with self.db.write() as uow:
+            person = await self.directory.person(uow, person_id)
+            standing = await self.people.enrolled(uow, person_id)
+            if standing.state == "none" and not await self.people.settled_passkeys(uow, person_id):
+                return None
+            stopped = await self.losses.suspend_in(uow, person_id, by="person")
+            try:
+                token = await self.identities.identified(uow, person_id, claims, None, self.losses.give_way)
+                await self.losses.take_back(uow, person_id)
+            except Refused as error:
+                logger().warning("identity.refused", id=person_id, code=error.code)
+                token = None
+            agency = await self.directory.agency(uow, person.agency_id)
+            official = bool(await self.people.roles(uow, person_id))
+            return Lost(agency=agency.name, official=official, stopped=stopped, token=token)
 
     async def _clear_for(self, token: str) -> None:
         """After a loss a proven identity ends what was suspended, whatever becomes of the new enrolment."""
@@ -187,36 +197,13 @@ class Phones:
 
     async def send_code(self, token: str) -> int:
         """Six digits by the second channel; returns their life in seconds. Raises ``enrol.*``, ``messenger.*``."""
-        return await self.identities.send_code(token)
+        return await self.vouching.send_code(token)
 
     async def answer_code(self, token: str, code: str) -> str:
         """A pass. Raises ``enrol.*``."""
-        made = await self.identities.answer_code(token, code)
+        made = await self.vouching.answer_code(token, code)
         await self._clear_for(made)
         return made
-
-    async def ask_passkey(self, token: str) -> tuple[registration.Challenge, list[Passkey]]:
-        """A question for one of the person's active passkeys, to let a further one in. Raises ``enrol.no_passkey``."""
-        async with self.db.write() as uow:
-            link = await self._link(uow, token)
-            known = [key for key in await passkeys_of(uow, link.person_id) if key.state == "active"]
-            if not known:
-                raise Refused("enrol.no_passkey")
-            asked = await registration.ask(
-                uow, self.clock, do="approve", person_id=link.person_id, about=link.sha256.hex(), realm=self.realm,
-                rp=self.relying_party,
-            )  # fmt: skip
-        return asked, known
-
-    async def answer_passkey(self, token: str, tx: str, assertion: Assertion) -> str:
-        """A pass. Raises ``passkey.*``, ``activation.*``."""
-        async with self.db.write() as uow:
-            link = await self._link(uow, token)
-            challenge = await registration.spend(uow, self.clock, tx, do="approve", about=link.sha256.hex())
-        async with self.db.write() as uow:
-            await lock_person(uow, link.person_id)
-            await registration.approved_by(uow, challenge, self.relying_party, self.realm, assertion)
-            return await self.identities.by_passkey(uow, link.person_id, link.sha256)
 
     # ----------------------------------------------------------------------------------------------------- 3 consent
     async def stage(self, token: str) -> Stage:
@@ -225,9 +212,11 @@ class Phones:
             return await self._stage(uow, await running(uow, self.clock, token))
 
     async def _stage(self, uow: UnitOfWork, run: Run) -> Stage:
-        official = bool(await self.people.roles(uow, run.person_id))
-        return Stage(state=run.state, kind=run.kind, method=run.method, usable_from=run.usable_from, official=official,
-                     delayed=run.delayed)  # fmt: skip
+        return Stage(
+            state=run.state, kind=run.kind, method=run.method, usable_from=run.usable_from, delayed=run.delayed,
+            official=bool(await self.people.running_roles(uow, run.person_id)),
+            desk=await self.officials.refusal(uow, run) is None,
+        )  # fmt: skip
 
     async def consent(self, token: str, sha256: bytes) -> None:
         """The person agreed to the wording with that digest. Raises ``enrol.other_wording``, ``enrol.moved``."""
@@ -275,7 +264,10 @@ class Phones:
 
     # ------------------------------------------------------------------------------------------- 5 certify, 6 finish
     async def finish(self, token: str) -> Stage:
-        """Key, certificate, proof, and the end of the run; may be repeated. Raises ``enrol.moved``, ``ca.*``, ``key.*``."""
+        """Key, certificate, proof, and the end of the run; may be repeated.
+
+        Raises ``enrol.moved``, ``enrol.term_ended``, ``enrol.official_by_portal``, ``ca.*``, ``key.*``.
+        """
         async with self.db.read() as uow:
             run = await running(uow, self.clock, token)
             if run.state in {"done", "waiting"}:
@@ -284,45 +276,46 @@ class Phones:
                 raise Conflict("enrol.moved")
             person = await self.directory.person(uow, run.person_id)
             agency = await self.directory.agency(uow, person.agency_id)
-            roles = await self.people.roles(uow, person.id)
+            await self.identities.openings.require_term(uow, person.id)
+            official = bool(await self.people.roles(uow, person.id))
             wanted = await self.people.has_own_key(uow, person.id) and not await self.keys.valid(uow, person.id)
         made = None
         if wanted:  # 5 certify
-            made = await self.keys.make(person, agency, official=bool(roles), event_id=run.id)
+            made = await self.keys.make(person, agency, official=official, event_id=run.id)
         try:
             async with self.db.write() as uow:  # 6 finish
                 await lock_person(uow, person.id)
-                run = await self.finishing.settle(uow, await run_by_id(uow, run.id), made)
-                return await self._stage(uow, run)
+                run = await self.finishing.settle(uow, await run_by_id(uow, run.id), made, official=official)
+                found = await self._stage(uow, run)
+            if run.state == "ended":
+                raise Refused("enrol.official_by_portal")
         except ServiceError:
             if made is not None:
                 await self.keys.forget(made)
             raise
+        return found
 
     async def ripen(self) -> int:
         """Delays that are over: what waited becomes usable. Returns how many."""
         return await self.finishing.ripen()
 
-    # ------------------------------------------------------------------------------------------------ desk ticket
+    # --------------------------------------------------------------------------------------------------- officials
     async def ticket_of(self, token: str) -> str:
-        """For the page of an official who has just finished. Raises ``ticket.no_official``, ``enrol.moved``."""
-        async with self.db.read() as uow:
-            run = await running(uow, self.clock, token)
-            if run.state != "done":
-                raise Conflict("enrol.moved")
-        return await self.desk_ticket(run.person_id)
+        """A run's one ticket to the desk. Raises what ``Officials.ticket_of`` raises."""
+        return await self.officials.ticket_of(token)
 
     async def desk_ticket(self, person_id: str) -> str:
         """Lets an official register one log-in passkey at the desk. Raises ``ticket.no_official``."""
-        async with self.db.write() as uow:
-            if not await self.people.roles(uow, person_id):
-                raise Refused("ticket.no_official")
-            return await tickets.make(uow, self.clock, person_id)
+        return await self.officials.desk_ticket(person_id)
 
     async def use_ticket(self, ticket: str, *, spend: bool) -> str:
         """Whose it is; ``spend`` uses it up. Raises ``ticket.unknown``."""
         async with self.db.write() as uow:
             return await tickets.use(uow, self.clock, ticket, spend=spend)
+
+    async def end_official(self, uow: UnitOfWork, person_id: str) -> int:
+        """When the last term of a person has ended: their key too. Returns how many; 0 while any role runs or is to begin."""
+        return await self.officials.end(uow, person_id)
 
     # ------------------------------------------------------------------------------------------------------- by itself
     async def serve(self) -> None:
@@ -336,10 +329,12 @@ class Phones:
                 await self.identities.provider.close()
 
     async def _ripening(self) -> None:
-        while True:
+        for look in itertools.count():
             try:
                 await self.ripen()
+                if look % _SWEEP_LOOKS == 0:
+                    await self.officials.sweep()
                 await self.facts.log.sequence()  # leaves that nothing else has taken along
-            except ServiceError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it was, the next look is in a moment
                 logger().warning("enrol.ripening", code=code_of(error))
             await asyncio.sleep(_LOOK_SECONDS)

@@ -20,8 +20,21 @@ from core.ids import new_id, random_bytes
 from core.limits import LIMITS
 from signer.activation.records import passkey_table
 from signer.enrolment.records import RUNNING, run_table
+from signer.links import Link, find_link
 
-__all__ = ["Run", "end_running", "lock_person", "move", "new_pass", "open_run", "run_of", "running", "sha256_of"]
+__all__ = [
+    "Run",
+    "end_running",
+    "enrol_link",
+    "lock_person",
+    "move",
+    "new_pass",
+    "open_run",
+    "run_by_id",
+    "run_of",
+    "running",
+    "sha256_of",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +76,14 @@ def sha256_of(token: str) -> bytes:
 def new_pass() -> str:
     """32 URL-safe letters, 192 random bits."""
     return base64.urlsafe_b64encode(random_bytes(24)).decode()
+
+
+async def enrol_link(uow: UnitOfWork, clock: Clock, token: str) -> Link:
+    """A link of enrolment that is good now. Raises ``link.unknown``, ``link.expired``."""
+    link = await find_link(uow, clock, token)
+    if link.kind != "enrol":
+        raise NotFound("link.unknown")
+    return link
 
 
 async def lock_person(uow: UnitOfWork, person_id: str) -> None:

@@ -206,8 +206,7 @@ class Vouching:
         )
 
     async def _vouched(self, uow: UnitOfWork, token: str) -> Run:
-        link = await find_link(uow, self.clock, token)
-        run = await self.vouched_run(uow, link) if link.kind == "enrol" else None
+        run = await self.vouched_run(uow, await find_link(uow, self.clock, token))
         if run is None:
             raise Refused("enrol.no_portal_word")
         return run

@@ -21,6 +21,7 @@ from signer.enrolment.facts import Facts
 from signer.enrolment.finishing import Finishing
 from signer.enrolment.identity import Identities, Rules
 from signer.enrolment.keys import PersonKeys
+from signer.enrolment.known import KnownPasskeys
 from signer.enrolment.letters import Letters
 from signer.enrolment.losses import Losses
 from signer.enrolment.messenger import FolderMessenger, Messenger, NoMessenger, SmtpMessenger
@@ -132,5 +133,8 @@ def make_phones(
     return Phones(
         db=db, clock=clock, realm=realm, directory=directory, people=people, identities=identities, vouching=vouching,
         keys=keys, losses=losses, finishing=finishing, letters=letters, facts=facts, relying_party=relying_party,
+        known=KnownPasskeys(
+            db=db, clock=clock, realm=realm, relying_party=relying_party, identities=identities, losses=losses, letters=letters
+        ),
         officials=Officials(db=db, clock=clock, people=people, keys=keys, losses=losses, key=secret),
     )  # fmt: skip

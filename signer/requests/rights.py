@@ -1,7 +1,9 @@
 """Who may sign a step, asked when it is made, when it is opened, when it is approved and when the key is used."""
 
 import sqlalchemy as sa
+from cryptography.x509.oid import NameOID
 
+from ca_bridge.authorities.embedded import TRAINING_MARK
 from core.db import UnitOfWork
 from core.directory.model import Role
 from core.directory.records import authorisation_table
@@ -18,16 +20,27 @@ __all__ = ["capacity_of", "credential_of", "require_may", "require_passkey"]
 async def require_may(
     uow: UnitOfWork, parts: Parts, *, realm: Realm, agency_id: str, kind: str, person_id: str
 ) -> None:
-    """The role now. Raises ``directory.*``, ``request.other_realm``, ``request.not_official``, ``request.not_clerk``."""
+    """The role now.
+
+    Raises ``directory.*``, ``request.other_realm``, ``request.not_citizen``, ``request.not_official``, ``request.not_clerk``.
+    """
     agency = await parts.directory.agency(uow, agency_id)
     agency.require_active(parts.clock.now())
     person = await parts.directory.person(uow, person_id)
     if person.realm is not realm:
         raise Refused("request.other_realm")
+    if kind == "citizen" and await _was_official(uow, person_id):
+        raise Refused("request.not_citizen")
     if kind == "official" and not await _runs(uow, parts, person_id, agency_id, tuple(Role)):
         raise Refused("request.not_official")
     if kind == "seal" and not await _runs(uow, parts, person_id, agency_id, (Role.CLERK,)):
         raise Refused("request.not_clerk")
+
+
+async def _was_official(uow: UnitOfWork, person_id: str) -> bool:
+    """Whoever held a role has a key of the agency's; the same human signs for herself as another person, with another key."""
+    t = authorisation_table.c
+    return (await uow.execute(sa.select(t.id).where(t.person_id == person_id).limit(1))).first() is not None
 
 
 async def _runs(uow: UnitOfWork, parts: Parts, person_id: str, agency_id: str, roles: tuple[Role, ...]) -> bool:
@@ -49,13 +62,19 @@ async def require_passkey(uow: UnitOfWork, person_id: str, realm: Realm) -> None
 
 
 async def credential_of(uow: UnitOfWork, parts: Parts, *, agency_id: str, kind: str, person_id: str) -> Credential:
-    """The key a step is signed with, its certificate in force. Raises ``request.not_enrolled``, ``credential.expired``."""
+    """The key a step is signed with, its certificate in force.
+
+    Raises ``request.not_enrolled``, ``request.not_citizen``, ``credential.expired``.
+    """
     owner, purpose = (agency_id, KeyPurpose.SEAL) if kind == "seal" else (person_id, KeyPurpose.DOCUMENT)
     try:
         credential = await parts.signing.credentials.of(uow, owner, purpose)
     except NotFound as error:
         raise Refused("request.not_enrolled") from error
-    credential.require_valid(parts.clock.now())
+    certificate = credential.require_valid(parts.clock.now())
+    organisations = certificate.parsed.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+    if kind == "citizen" and any(each.value != TRAINING_MARK for each in organisations):
+        raise Refused("request.not_citizen")  # it names an agency, whatever roles the directory knows
     return credential
 
 

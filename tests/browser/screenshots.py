@@ -1,4 +1,4 @@
-"""``make screens``: the citizen's pages as a phone and a desk see them, into ``docs/screens``; made anew, never edited."""
+"""``make screens``: every page as a phone and a desk see it, into ``docs/screens``; made anew, never edited."""
 
 import asyncio
 import shutil
@@ -11,9 +11,9 @@ from playwright.sync_api import Page, sync_playwright
 
 from core import logs
 from tests.browser import papers as makers
+from tests.browser import screens_signing
+from tests.browser.camera import DESK, Camera
 from tests.browser.conftest import PHONE, Door
-
-DESK = {"width": 1280, "height": 900}
 
 
 def _seen(page: Page, target: Path, *, whole: bool = True) -> None:
@@ -27,6 +27,17 @@ def main(folder: Path) -> None:
     """Every state, then what a person does by hand."""
     logs.configure("error")
     folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as name, sync_playwright() as tool:
+        browser = tool.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        camera = Camera(folder)
+        screens_signing.production(Path(name), browser, camera)
+        screens_signing.training(Path(name), browser, camera)
+        browser.close()
+    _check(folder)
+
+
+def _check(folder: Path) -> None:
+    """The citizen's check page."""
     with tempfile.TemporaryDirectory() as name:
         papers = asyncio.run(makers.build(Path(name) / "home"))
         door = Door(papers.settings)

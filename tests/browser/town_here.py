@@ -17,6 +17,7 @@ from api.clients.model import Scope
 from api.clients.store import Clients
 from api.roles import ProcessRole
 from api.training.identity import Simulated, TrainingIdentity
+from api.training.prepare import prepare
 from core.clock import SystemClock
 from core.directory.model import Role
 from core.values import Realm, Regime
@@ -109,13 +110,12 @@ class TownHere:
         )  # fmt: skip
         with contextlib.ExitStack() as stack:
             stack.enter_context(_served(provider.app(), login))
-            self.url, self.process = stack.enter_context(
-                house.processes(
-                    self.settings.home, DAUSO_SIGN_BIND=f"127.0.0.1:{sign}", DAUSO_SIGN_URL=self.sign_url,
-                    DAUSO_IDENTITY_ISSUER=provider.issuer, DAUSO_OUTBOUND_PRIVATE=f"localhost:{login}",
-                    **{"DAUSO_ENROL_DELAY_HOURS": "0", **self._settings},
-                )
-            )  # fmt: skip
+            environment = {
+                "DAUSO_SIGN_BIND": f"127.0.0.1:{sign}", "DAUSO_SIGN_URL": self.sign_url, "DAUSO_IDENTITY_LEVELS": "2",
+                "DAUSO_IDENTITY_ISSUER": provider.issuer, "DAUSO_OUTBOUND_PRIVATE": f"localhost:{login}",
+                "DAUSO_ENROL_DELAY_HOURS": "0", **self._settings,
+            }  # fmt: skip
+            self.url, self.process = stack.enter_context(house.processes(self.settings.home, **environment))
             self.portal = stack.enter_context(
                 httpx2.Client(base_url=self.url, headers={"authorization": f"Bearer {self.key}"}, timeout=60)
             )
@@ -162,6 +162,8 @@ class TownHere:
             clients = Clients(service.db, service.clock, "")
             made = await clients.add("Cổng dịch vụ công tỉnh", [agency.id], list(Scope), [BACK])
             self.key = await clients.new_secret(made.id, dt.timedelta())
+            if self.realm is Realm.TRAINING:
+                await prepare(service)
             del self._service
 
     async def _staff(self) -> None:

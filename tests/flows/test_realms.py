@@ -9,10 +9,13 @@ import hashlib
 import io
 import json
 import logging
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
+import httpx2
 import pytest
 import pytest_asyncio
 import qrcode
@@ -366,24 +369,41 @@ async def test_no_key_cookie_or_client_of_training_is_known(training, real):
 # ------------------------------------------------------------------------------------------------------ simulated log-in
 @in_one_loop
 async def test_no_simulated_log_in_is_taken_in_production(real):
-    clock = SystemClock()
-    origin = real.settings.sign_url
+    clock, outbound = SystemClock(), Outbound()
+    own = Settings(identity_issuer=f"{real.settings.sign_url}/training/identity")
     with pytest.raises(BadInput, match=r"identity\.training_issuer"):
-        make_provider(Settings(identity_issuer=f"{origin}/training/identity"), Realm.PRODUCTION, clock, Outbound())
+        make_provider(own, Realm.PRODUCTION, clock, outbound)
+    await outbound.close()
     assert (await real.phone.get("/training/identity/.well-known/openid-configuration")).status_code == 404
     async with provider_here(clock) as simulated:  # under another name, as through a proxy
         private = frozenset({simulated.issuer.removeprefix("http://")})
+        outbound = Outbound(private=private)
         taken = Provider(
             issuer=simulated.issuer, client_id="dauso", client_secret="", redirect_uri=BACK, scope="openid",
-            claims=ClaimMap(), levels=frozenset(), userinfo="", outbound=Outbound(private=private), private=private,
-            clock=clock, realm=Realm.PRODUCTION,
+            claims=ClaimMap(), levels=frozenset(), userinfo="", outbound=outbound, private=private, clock=clock,
+            realm=Realm.PRODUCTION,
         )  # fmt: skip
-        try:
-            with pytest.raises(Refused, match=r"identity\.training_issuer"):
-                await taken.login_url(state="s", nonce="n", verifier="v" * 43)
-        finally:
-            await taken.close()
+        with pytest.raises(Refused, match=r"identity\.training_issuer"):
+            await taken.login_url(state="s", nonce="n", verifier="v" * 43)
+        simulated.document = {"dauso_training": False}  # its metadata bent on the way: the token still says it
+        object.__setattr__(taken, "_known", None)
+        code, verifier = await _logged_in(taken)
+        with pytest.raises(Refused, match=r"identity\.training_issuer"):
+            await taken.exchange(code=code, verifier=verifier, nonce="n" * 43)
+        await outbound.close()
         assert all(person.number.startswith("999") for person in SIMULATED)
+
+
+async def _logged_in(provider: Provider) -> tuple[str, str]:
+    """Somebody picks a simulated person; (code, PKCE verifier)."""
+    verifier = "v" * 43
+    url = await provider.login_url(state="s", nonce="n" * 43, verifier=verifier)
+    async with httpx2.AsyncClient() as browser:
+        page = (await browser.get(url)).text
+        pending = re.search(r'name="pending" value="([^"]+)"', page).group(1)
+        given = {"pending": pending, "person": SIMULATED[0].number}
+        answer = await browser.post(url.partition("?")[0], data=given)
+    return parse_qs(urlsplit(answer.headers["location"]).query)["code"][0], verifier
 
 
 # ------------------------------------------------------------------------------------------------------- command line

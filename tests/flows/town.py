@@ -1,5 +1,6 @@
 """A training town: home, agency, certifier, clerk; and a scan to certify."""
 
+import atexit
 import datetime as dt
 import io
 import os
@@ -35,7 +36,7 @@ def settings(home: Path, url: str = "") -> Settings:
     return Settings(home=home, database_url=url)
 
 
-_built: dict[Realm, tempfile.TemporaryDirectory] = {}
+_built: dict[Realm, Path] = {}
 
 
 async def build(home: Path, url: str = "", realm: Realm = Realm.TRAINING, *, fresh: bool = False) -> Settings:
@@ -46,10 +47,11 @@ async def build(home: Path, url: str = "", realm: Realm = Realm.TRAINING, *, fre
     if url or fresh:
         return await _build(home, url, realm)
     if realm not in _built:
-        folder = tempfile.TemporaryDirectory(prefix="dauso-town-")
-        await _build(Path(folder.name) / "home", "", realm)
-        _built[realm] = folder
-    shutil.copytree(Path(_built[realm].name) / "home", home, dirs_exist_ok=True)
+        folder = tempfile.mkdtemp(prefix="dauso-town-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        await _build(Path(folder) / "home", "", realm)
+        _built[realm] = Path(folder) / "home"
+    shutil.copytree(_built[realm], home, dirs_exist_ok=True)
     return settings(home)
 
 

@@ -1,8 +1,9 @@
 // Enrolment: who you are, consent, the passkey. Each step may be taken up again after a lost line or a reload.
-// Kept in this tab: the pass of the run. Kept until the log-in comes back, perhaps in another tab: its secret.
+// Kept in this tab: the pass of the run, and what a log-in brought back until the server has answered. Kept until the
+// log-in comes back, perhaps in another tab: its secret, one for each.
 import { $, alive, announce, ask, fill, get, hasWebAuthn, make, note, post, Problem, retried, view, word } from './sign.js';
 
-const RUN = 'dauso-enrolment', FLOW = 'dauso-log-in', SECRET = /^[A-Za-z0-9_-]{32}$/;
+const RUN = 'dauso-enrolment', FLOW = 'dauso-log-in ', BACK = 'dauso-back', LOST = 'dauso-lost', HOUR = 3600000, SECRET = /^[A-Za-z0-9_-]{32}$/;
 const page = $('enrolment').dataset.page;
 const here = location.pathname.split('/').pop();
 
@@ -20,6 +21,21 @@ function keep(store, name, value) {
     if (value) store.setItem(name, JSON.stringify(value));
     else store.removeItem(name);
   } catch (error) { /* private windows may keep nothing: the run then lives as long as the page */ }
+}
+
+/** Secrets of log-ins that never came back. */
+function forget() {
+  try {
+    for (const name of Object.keys(localStorage)) {
+      if (name.startsWith(FLOW) && !(Date.now() - kept(localStorage, name).at < HOUR)) localStorage.removeItem(name);
+    }
+  } catch (error) { /* nothing kept, nothing to forget */ }
+}
+
+/** What may stand on a page: never what only a programmer can use. */
+function told(error) {
+  if (error.code === 'offline') return $('line').textContent;
+  return /^web\.(invalid|unreadable)/.test(error.code) ? word('unreadable') : error.title;
 }
 
 let pass = '';
@@ -56,8 +72,10 @@ function show(stage) {
   const shown = view(name);
   if (stage.usable_from) fill(shown, { usable: stage.usable_from });
   if (name === 'working') finish();
+  if (name === 'waiting' && $('foreign')) $('foreign').hidden = true;  // who just enrolled here knows
+  if (name === 'consent') $('desk-only').hidden = !stage.desk;
   if (name === 'ready') {
-    $('desk').hidden = !stage.official;
+    $('desk').hidden = !stage.desk;
     const back = wayBack();
     $('return').hidden = !back;
     if (back) $('return').firstElementChild.href = `/s/${back}`;
@@ -79,7 +97,7 @@ function pressed(id, noteId, work) {
     try {
       await work();
     } catch (error) {
-      note(noteId, error instanceof Problem ? error.title : word(error.word || 'key'));
+      note(noteId, error instanceof Problem ? told(error) : word(error.word || 'key'));
       if (error.code === 'pass.missing' || error.code === 'pass.expired') keep(sessionStorage, RUN, null);
     } finally {
       keys.disabled = false;
@@ -87,10 +105,19 @@ function pressed(id, noteId, work) {
   });
 }
 
-async function login(path) {
-  const asked = await post(path);
-  keep(localStorage, FLOW, { flow: asked.flow, place, back: wayBack() });
+async function login(from) {
+  const asked = await post(`${from}/login`), state = new URL(asked.url).searchParams.get('state');
+  forget();
+  keep(localStorage, FLOW + state, { flow: asked.flow, place: from, back: wayBack(), at: Date.now() });
   location.assign(asked.url);
+}
+
+async function ticket(name) {
+  const answer = await post('/e/run/ticket', undefined, { pass }), open = $(`desk${name}-open`);
+  $(`ticket${name}`).hidden = true;
+  open.hidden = false;
+  open.firstElementChild.href = answer.url;
+  open.firstElementChild.focus();
 }
 
 async function made() {
@@ -119,7 +146,7 @@ async function finish() {
   try {
     show(await retried(() => post('/e/run/finish', undefined, { pass, seconds: 60 }), 8));
   } catch (error) {
-    note('working-note', error.title);
+    note('working-note', told(error));
     $('finish').hidden = false;
   }
 }
@@ -130,7 +157,15 @@ async function resume() {
 
 // ------------------------------------------------------------------------------------------------------------ pages
 function wire() {
-  pressed('login', 'identity-note', () => login(`${place}/login`));
+  pressed('login', 'identity-note', () => login(place));
+  pressed('halt', 'halt-note', () => login($('halt').dataset.of === 'link' ? place : '/e/lost'));
+  pressed('halt-key', 'identity-note', async () => {
+    const asked = await post(`${place}/halt`);
+    const credential = await ask(asked.publicKey);
+    await post(`${place}/halt/answer`, { tx: asked.tx, credential });
+    $('pending').hidden = true;
+    $('halted').hidden = false;
+  });
   pressed('send', 'identity-note', async () => {
     await post(`${place}/code`);
     $('code').hidden = false;
@@ -156,13 +191,8 @@ function wire() {
   });
   pressed('make', 'phone-note', made);
   pressed('finish', 'working-note', finish);
-  pressed('ticket', 'desk-note', async () => {
-    const answer = await post('/e/run/ticket', undefined, { pass });
-    $('ticket').hidden = true;
-    $('desk-open').hidden = false;
-    $('desk-open').firstElementChild.href = answer.url;
-    $('desk-open').firstElementChild.focus();
-  });
+  pressed('ticket', 'desk-note', () => ticket(''));
+  pressed('ticket-only', 'desk-only-note', () => ticket('-only'));
 }
 
 async function opened() {
@@ -180,30 +210,59 @@ async function opened() {
   return hasWebAuthn() || page === 'lost' ? null : view('nokey');
 }
 
-async function back() {
-  const said = new URLSearchParams(location.search), flow = kept(localStorage, FLOW);
+/** What the provider sent back, kept in this tab until the server has answered: a lost line or a reload loses nothing. */
+function cameBack() {
+  const said = new URLSearchParams(location.search), found = {};
   history.replaceState(null, '', '/e/back');  // the code leaves the address at once
-  keep(localStorage, FLOW, null);
-  const start = /^\/e\/(lost|[A-Za-z0-9_-]{32})$/.test(flow.place || '') ? flow.place : '';
-  try {
-    const body = { flow: flow.flow || '-'.repeat(32), state: said.get('state') || '' };
-    for (const name of ['code', 'iss']) if (said.get(name)) body[name] = said.get(name);
-    const answer = await retried(() => post('/e/back', body), 4);
-    if (answer.lost) return locked(answer.lost);
-    keep(sessionStorage, RUN, { pass: answer.pass, place: start, back: flow.back });
-    return location.replace(start);
-  } catch (error) {
-    fill(view('refused'), { problem: error.title });
-    $('begin').hidden = !start;
-    $('begin').firstElementChild.href = start;
-    return null;
+  if (!SECRET.test(said.get('state') || '')) return kept(sessionStorage, BACK);
+  for (const name of ['state', 'code', 'iss']) if (said.get(name)) found[name] = said.get(name);
+  keep(sessionStorage, LOST, null);
+  keep(sessionStorage, BACK, found);
+  return found;
+}
+
+function refused(problem, { start = '', again = null } = {}) {
+  fill(view('refused'), { problem });
+  $('retry').hidden = !again;
+  $('retry').onclick = again;
+  $('begin').hidden = !start || !!again;
+  $('begin').firstElementChild.href = start || '/e/lost';
+  $('lock').hidden = !!start || !!again;
+}
+
+async function back() {
+  const said = cameBack(), flow = said.state ? kept(localStorage, FLOW + said.state) : {};
+  const before = kept(sessionStorage, LOST).all;
+  if (!said.state && before) return locked(before);
+  if (!SECRET.test(flow.flow || '')) {
+    keep(sessionStorage, BACK, null);
+    return refused(word('reopen'));
   }
+  return handOver(said, flow, /^\/e\/(lost|[A-Za-z0-9_-]{32})$/.test(flow.place || '') ? flow.place : '');
+}
+
+async function handOver(said, flow, start) {
+  view('checking');
+  let answer, problem;
+  try {
+    answer = await retried(() => post('/e/back', Object.assign({ flow: flow.flow }, said)), 4);
+  } catch (error) {
+    if (error.code === 'offline') return refused(word('back_offline'), { again: () => handOver(said, flow, start) });
+    problem = error;
+  }
+  if (answer && answer.lost) keep(sessionStorage, LOST, { all: answer.lost });
+  if (answer && answer.pass) keep(sessionStorage, RUN, { pass: answer.pass, place: start, back: flow.back });
+  keep(sessionStorage, BACK, null);
+  keep(localStorage, FLOW + said.state, null);
+  if (problem) return refused(told(problem), { start });
+  return answer.lost ? locked(answer.lost) : location.replace(start);
 }
 
 function locked(all) {
   view('locked');
   for (const each of all) {
     const item = document.createElement('li'), button = document.createElement('button'), who = document.createElement('p');
+    const why = document.createElement('p');
     item.className = 'card';
     who.textContent = each.official ? word('lost_official', { agency: each.agency }) : word('lost_citizen');
     button.type = 'button';
@@ -212,7 +271,8 @@ function locked(all) {
       keep(sessionStorage, RUN, { pass: each.pass, place: '/e/lost' });
       location.assign('/e/lost');
     });
-    item.append(who, button);
+    why.textContent = word('lost_ended');
+    item.append(who, each.pass ? button : why);
     $('locked').append(item);
   }
 }

@@ -17,7 +17,7 @@ function items(id, texts, none) {
 
 function place(shown) {
   const where = document.querySelector('[data-view=reading]'), own = shown.signs_as || {};
-  const count = shown.documents.length, code = shown.code || '';
+  const count = shown.documents.length, code = (shown.portal && shown.code) || '';  // the desk shows none to compare
   fill(where, {
     decides: shown.decides, signs: !shown.decides, title: shown.title, agency: shown.agency, portal: shown.portal, reason: shown.reason, changed: shown.changed,
     count: word('documents', { count }), many: count > 1 ? word('many', { count }) : '',
@@ -86,6 +86,10 @@ async function inside(base, pass, each, room) {
     count = (await retried(() => get(`${base}/documents/${each.id}`, { pass: pass() }))).pages;
     all += count;
   }
+  const hint = document.createElement('p');
+  hint.className = 'hint';
+  hint.textContent = word('zoom');
+  room.append(hint);
   for (let number = 0; number < count; number += 1) room.append(sheet(base, pass, each, number, count));
 }
 
@@ -137,6 +141,9 @@ function sheet(base, pass, each, number, count) {
     }
   });
   near(figure, () => draw(wanted()));
+  window.addEventListener('resize', () => {  // a phone that is turned has room for a sharper picture
+    if (drawn && figure.isConnected && !figure.classList.contains('big') && wanted() > drawn) draw(wanted());
+  });
   return node;
 }
 

@@ -1,11 +1,13 @@
 """A town outside training with its signer at work, and people with browsers and log-in passkeys in front of the desk."""
 
 import asyncio
+import dataclasses
 import datetime as dt
 import json
 
 import httpx2
 import pytest
+import pytest_asyncio
 from fido2.cose import ES256
 from fido2.utils import sha256
 from fido2.webauthn import Aaguid, AttestationObject, AttestedCredentialData, AuthenticatorData, CollectedClientData
@@ -13,11 +15,12 @@ from fido2.webauthn import Aaguid, AttestationObject, AttestedCredentialData, Au
 from api.bootstrap import open_service
 from api.desk.records import challenge_table, passkey_table, session_table
 from api.roles import ProcessRole
+from api.web.pace import Pace
 from core.clock import SystemClock
-from core.db import Database
 from core.directory.model import Role
 from core.values import Realm, Regime
 from signer.enrolment import tickets
+from signer.enrolment.desk_stops import desk_stop_table
 from tests.conftest import BentClock
 from tests.flows import house, town
 from tests.flows.authenticator import Authenticator, text
@@ -98,12 +101,42 @@ def desk_home(tmp_path_factory):
 
 
 class Desk:
-    """The open house."""
+    """The open house, with a gate of its own for each test: nobody is slowed down by another test's log-ins."""
 
     def __init__(self, parts, signer, clock) -> None:
         from api.web.app import make_app
 
-        self.parts, self.signer, self.clock, self.app = parts, signer, clock, make_app(parts)
+        self.parts = dataclasses.replace(parts, pace=Pace(clock))
+        self.signer, self.clock, self.app = signer, clock, make_app(self.parts)
+
+    async def newcomer(self, *roles: str, code: str = "H1") -> str:
+        """Somebody whom no other test knows, for what would disturb them."""
+        now, person = self.clock.now(), None
+        async with self.signer.db.write() as uow:
+            directory = self.signer.directory
+            agency = await directory.agency(uow, code)
+            person = await directory.add_person(uow, agency, "Đào Thị Khách")
+            for role in roles:
+                await directory.authorise(
+                    uow, person, Role(role), capacity="TUQ. CHỦ TỊCH", number="9/QĐ", dated=now, valid_from=now,
+                    valid_to=now + dt.timedelta(days=9), scope=frozenset(Regime),
+                )  # fmt: skip
+        return person.id
+
+    async def end_roles(self, person_id: str, *roles: str) -> None:
+        """Their terms end now."""
+        async with self.signer.db.write() as uow:
+            for person, rights in await self.signer.directory.people(uow):
+                for right in rights:
+                    if person.id == person_id and (right.role in roles or not roles):
+                        await self.signer.directory.end_authorisation(uow, right.id, self.clock.now())
+
+    async def enter(self, person_id: str, agent: str = CHROME) -> tuple[Browser, LoginKey]:
+        """A browser of that person, signed in by a ticket."""
+        browser, key = Browser(self.app, agent), LoginKey()
+        answer = await browser.register(key, await self.ticket(person_id))
+        assert answer.status_code == 200, answer.text
+        return browser, key
 
     async def person(self, role: str, code: str = "H1") -> str:
         async with self.signer.db.read() as uow:
@@ -119,10 +152,7 @@ class Desk:
 
     async def signed_in(self, role: str, code: str = "H1", agent: str = CHROME) -> tuple[Browser, LoginKey]:
         """A browser of the person with this role, signed in by a ticket."""
-        browser, key = Browser(self.app, agent), LoginKey()
-        answer = await browser.register(key, await self.ticket(await self.person(role, code)))
-        assert answer.status_code == 200, answer.text
-        return browser, key
+        return await self.enter(await self.person(role, code), agent)
 
     async def signing_key(self, role: str, code: str = "H1") -> Authenticator:
         hand = Authenticator()
@@ -151,15 +181,24 @@ class Desk:
         return copy_id
 
 
-@pytest.fixture
-async def desk(desk_home):
-    """An open house whose clock tests move."""
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def open_house(desk_home):
+    """Opened once for the tests of a file, which run in one loop: ``pytestmark = pytest.mark.asyncio(loop_scope="module")``."""
     clock = BentClock(SystemClock().now())
-    async with Database(desk_home.database) as db, db.write() as uow:
-        for table in (challenge_table, session_table, passkey_table):  # a person has so many passkeys and no more
-            await uow.execute(table.delete())
     async with house.signer_here(desk_home, clock) as signer, house.web_here(desk_home, clock) as (parts, _):
-        yield Desk(parts, signer, clock)
+        yield parts, signer, clock
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def desk(open_house):
+    """The open house as each test finds it: nobody signed in, the clock right; tests move it."""
+    parts, signer, clock = open_house
+    clock.at = SystemClock().now()
+    async with signer.db.write() as uow:
+        for table in (challenge_table, session_table, passkey_table, desk_stop_table):  # so many passkeys and no more
+            await uow.execute(table.delete())
+    yield Desk(parts, signer, clock)
+    clock.at = SystemClock().now()
 
 
 def said(answer) -> str:

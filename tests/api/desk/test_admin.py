@@ -5,6 +5,7 @@ import io
 import re
 
 import pytest
+import pytest_asyncio
 from PIL import Image
 
 from api.clients.model import Scope
@@ -19,6 +20,7 @@ from tests.api.desk.conftest import Browser, LoginKey
 from tests.flows import house
 from tests.flows.authenticator import Authenticator
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 NUMBER = "001199030333"
 
 
@@ -68,7 +70,7 @@ class Office:
         return answer.text
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def office(desk):
     """Of an agency of its own, so that what is decided meets nobody else's test."""
     code = "A" + SystemClock().now().strftime("%H%M%S%f")

@@ -19,7 +19,7 @@ from tests.conftest import live_or_skip
 from tests.flows import house
 
 __all__ = ["office"]
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 
 async def matters(office):

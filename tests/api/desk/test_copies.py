@@ -18,6 +18,8 @@ from tests.flows.authenticator import Authenticator
 from tests.flows.phones import copies_phone
 from tests.signer.requests.office import paper as letter
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 LINK = re.compile(r'id="signing-link" href="(http://sign\.localhost:8001/s/([A-Za-z0-9_-]{26,}))"')
 
 
@@ -387,26 +389,6 @@ async def test_nothing_personal_stands_in_an_address_or_a_log(desk, capsys):
     written = capsys.readouterr()
     for word in ("Phạm", "Lê Thị Hữu", "45/2001"):
         assert word not in written.out + written.err
-
-
-@pytest.mark.parametrize(
-    ("asked", "due"),
-    [
-        ("2026-11-25T09:00", "2026-11-25"), ("2026-11-25T15:00", "2026-11-25"), ("2026-11-25T15:01", "2026-11-26"),
-        ("2026-11-27T16:00", "2026-11-30"), ("2026-11-28T09:00", "2026-11-30"), ("2026-11-29T23:59", "2026-11-30"),
-    ],
-)  # fmt: skip
-def test_the_deadline_is_that_of_the_law(asked, due):
-    from api.desk.deadlines import due_on
-    from core.clock import VIETNAM
-
-    assert due_on(dt.datetime.fromisoformat(asked).replace(tzinfo=VIETNAM)).isoformat() == due
-
-
-def test_a_name_in_a_list_is_masked():
-    from api.desk.queues import masked
-
-    assert [masked(each) for each in ("Phạm Thị Ổn", "Ổn", "")] == ["P. T. Ổn", "Ổn", ""]
 
 
 async def test_a_refusal_is_a_page_with_a_way_back_for_people_and_a_problem_for_scripts(desk):

@@ -20,6 +20,8 @@ from signer.activation.passkeys import RelyingParty
 from tests.api.desk.conftest import CHROME, FIREFOX, ORIGIN, Browser, LoginKey, said
 from tests.flows.authenticator import text
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 
 async def test_a_ticket_registers_one_passkey_and_that_passkey_logs_in(desk):
     person = await desk.person("certifier")

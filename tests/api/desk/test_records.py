@@ -6,8 +6,10 @@ import datetime as dt
 import pytest
 
 from api.desk import queues
+from api.desk.deadlines import due_on
 from api.desk.passkeys import LoginPasskeys
 from api.desk.sessions import DeskPerson, Sessions
+from core.clock import VIETNAM
 from core.directory.model import Role
 from core.directory.records import Directory
 from core.errors import Conflict
@@ -103,3 +105,18 @@ async def test_queues_read_on_both_databases(db, desk, clock):
         assert await queues.received(uow, who, now - dt.timedelta(days=3)) == []
         assert await queues.steps(uow, who, now) == []
         assert await queues.request_of(uow, who, "0" * 26, Inbox(clock)) is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "due"),
+    [
+        ("2026-11-25T09:00", "2026-11-25"), ("2026-11-25T15:00", "2026-11-25"), ("2026-11-25T15:01", "2026-11-26"),
+        ("2026-11-27T16:00", "2026-11-30"), ("2026-11-28T09:00", "2026-11-30"), ("2026-11-29T23:59", "2026-11-30"),
+    ],
+)  # fmt: skip
+def test_the_deadline_is_that_of_the_law(asked, due):
+    assert due_on(dt.datetime.fromisoformat(asked).replace(tzinfo=VIETNAM)).isoformat() == due
+
+
+def test_a_name_in_a_list_is_masked():
+    assert [queues.masked(each) for each in ("Phạm Thị Ổn", "Ổn", "")] == ["P. T. Ổn", "Ổn", ""]

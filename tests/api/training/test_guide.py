@@ -253,12 +253,11 @@ async def test_one_address_and_all_of_them_begin_only_so_often(room, monkeypatch
 
 
 async def test_a_number_is_never_given_twice(room, monkeypatch):
-    taken = (await room.visitor().begin()).number
-    given = iter([int(taken[3:]), 10**9 - 1_000, 123_456_789])
-    monkeypatch.setattr(
-        "api.training.practice.random_bytes", lambda count: next(given).to_bytes(count)
-    )  # taken; ends with three noughts; free
-    assert (await room.visitor().begin()).number == "999123456789"
+    first = await room.visitor().begin()
+    given = iter([int(first.number[3:]), 123_456_789])
+    monkeypatch.setattr("api.training.practice.random_bytes", lambda count: next(given).to_bytes(count))
+    second = await room.visitor().begin()
+    assert (second.number, second.person != first.person) == ("999123456789", True)
 
 
 # --------------------------------------------------------------------------------------------------------------- pages

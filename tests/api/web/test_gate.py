@@ -28,10 +28,11 @@ async def broken(scope, receive, send):
     raise RuntimeError("Nguyễn Văn Bí Mật")
 
 
-def gate(clock, app=echo, *, secure=True):
+def gate(clock, app=echo, *, secure=True, known=None):
     return Gate(
-        app, hosts=frozenset({"dauso.example"}), secure=secure, pace=Pace(clock), metrics=Metrics(), clock=clock
-    )
+        app, hosts=frozenset({"dauso.example"}), secure=secure, pace=Pace(clock), metrics=Metrics(), clock=clock,
+        known=known,
+    )  # fmt: skip
 
 
 async def ask(
@@ -155,6 +156,27 @@ async def test_all_addresses_together_have_a_limit(clock, monkeypatch):
     door = gate(clock)
     seen = [(await ask(door, method="POST", path="/v/code", address=f"192.0.2.{n}"))[0] for n in range(5)]
     assert seen[-1] == 429
+
+
+async def test_whom_we_know_gets_in_where_strangers_have_filled_the_total(clock, monkeypatch):
+    monkeypatch.setitem(LIMITS, "rate.sign_total_minute", 2)
+    monkeypatch.setitem(LIMITS, "rate.known_minute", 3)
+    looks = []
+
+    async def known(scope):
+        looks.append(scope["path"])
+        return scope["path"][3:] if scope["path"].startswith("/s/ours") else None
+
+    door = gate(clock, known=known)
+
+    async def post(path, n):
+        return (await ask(door, method="POST", path=path, address=f"192.0.2.{n}"))[0]
+
+    assert [await post("/s/guess", n) for n in range(4)] == [200, 200, 429, 429]
+    assert looks == ["/s/guess"] * 2  # nobody is looked up while there is room
+    assert [await post("/s/ours-1", n) for n in range(4)] == [200, 200, 200, 429]  # no more than a share
+    assert await post("/s/ours-2", 9) == 200
+    assert await post("/s/guess", 9) == 429
 
 
 async def test_what_nobody_foresaw_says_nothing_about_itself(clock, capsys):

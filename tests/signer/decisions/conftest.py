@@ -29,12 +29,18 @@ class Phone:
     """All that a decision may do to a phone, and whose it will be."""
 
     def __init__(self, clock, directory):
+        self.ended = []
         self.people = People(clock=clock, directory=directory, credentials=Credentials(clock), key=b"k" * 32)
 
     async def suspend(self, uow, person_id):
         for passkey in await passkeys_of(uow, person_id):
             if passkey.state == "active":
                 await set_state(uow, passkey.id, "active", "suspended")
+
+    async def end_official(self, uow, person_id):
+        """Asked each time a role ends at once; whether it was the last one is the real desk's to judge."""
+        self.ended.append(person_id)
+        return 0
 
 
 class Town:
@@ -43,9 +49,9 @@ class Town:
     def __init__(self, desk, agency):
         self.desk, self.db, self.clock, self.agency = desk, desk.db, desk.clock, agency
         self.directory = desk.room.directory
-        self.keys, self.rights = {}, {}
+        self.keys, self.rights, self.numbers = {}, {}, iter(range(1204030001, 1204039999))
 
-    async def person(self, name, *roles, days=300, passkey=True):
+    async def person(self, name, *roles, days=300, passkey=True, number=True):
         async with self.db.write() as uow:
             person = await self.directory.add_person(uow, self.agency, name)
             for role in roles:
@@ -54,6 +60,8 @@ class Town:
                     uow, person, role, capacity="TUQ. CHỦ TỊCH", number="1/QĐ-UBND", dated=now, valid_from=now,
                     valid_to=now + dt.timedelta(days=days), scope=frozenset(Regime),
                 )  # fmt: skip
+            if number and Role.ADMINISTRATOR in roles:
+                await self.desk.room.phones.people.know(uow, person.id, f"{next(self.numbers):012d}")
             if passkey:
                 self.keys[person.id] = SoftwarePasskey.create(Realm.TRAINING)
                 await self.enrol(uow, person.id, self.keys[person.id])

@@ -6,8 +6,9 @@ import pytest
 
 from core.directory.model import Role
 from core.errors import ServiceError
-from core.values import Regime
+from core.values import Realm, Regime
 from signer.activation.devices import passkeys_of
+from signer.activation.passkeys import SoftwarePasskey
 
 NUMBER = "001199030333"
 
@@ -95,6 +96,7 @@ async def test_an_instrument_that_ran_out_while_it_waited_gives_nothing(town):
 
 async def test_a_further_role_for_who_is_here_and_never_for_a_citizen(town):
     clerk, citizen = await town.person("Văn thư", Role.CLERK), await town.person("Người dân")
+    await town.decide("person.identify", {"person": clerk, "national_id": NUMBER})
     _, standing = await town.decide("role.give", {"person": clerk, "roles": [grant(town, "administrator")]})
     assert standing.outcome == {"person": clerk}
     assert {r.role for r in await rights(town, clerk)} == {Role.CLERK, Role.ADMINISTRATOR}
@@ -167,11 +169,58 @@ async def test_two_administrators_always_remain(town):
     decision = await town.propose("role.end", {"authorisation": long.id, "at": day})
     await town.vote(decision, a)
     await refused("decision.last_administrator", town.vote(decision, b))
-    # with successors whose terms run then, it goes through
+    # with successors whose terms run then and who have phones, it goes through; on paper alone they count for nothing
     successors = {"roles": [grant(town, "administrator", valid_to=0)]}
     for name, number in (("Người kế tiếp một", NUMBER), ("Người kế tiếp hai", "001204030444")):
-        await town.decide("person.add", {"name": name, "national_id": number, **successors}, a, b)
+        _, made = await town.decide("person.add", {"name": name, "national_id": number, **successors}, a, b)
+        await refused("decision.last_administrator", town.vote(decision, b))
+        async with town.db.write() as uow:
+            await town.enrol(uow, made.outcome["person"], SoftwarePasskey.create(Realm.TRAINING))
     assert (await town.vote(decision, b)).state == "applied"
+
+
+async def test_nobody_becomes_an_administrator_while_one_is_not_known_by_number(town):
+    """One human could otherwise stand in the book twice, and agree with herself."""
+    grants = [grant(town, "administrator")]
+    await town.person("Quản trị không rõ", Role.ADMINISTRATOR, number=False)
+    new = {"name": "Lê Thị Hữu", "national_id": NUMBER, "roles": grants}
+    await refused("decision.unknown_administrator", town.propose("person.add", new))
+    await town.propose("person.add", {**new, "roles": [grant(town, "clerk")]})  # any other role may be given
+    clerk = await town.person("Văn thư", Role.CLERK)
+    await refused("decision.unknown_administrator", town.propose("role.give", {"person": clerk, "roles": grants}))
+
+
+async def test_an_administrator_who_came_without_number_meanwhile_stops_the_last_yes(town):
+    new = {"name": "Lê Thị Hữu", "national_id": NUMBER, "roles": [grant(town, "administrator")]}
+    decision = await town.propose("person.add", new)
+    await town.vote(decision, town.admins[0])
+    await town.person("Quản trị không rõ", Role.ADMINISTRATOR, number=False)
+    await refused("decision.unknown_administrator", town.vote(decision, town.admins[1]))
+    assert (await town.desk.status(decision)).state == "open"
+
+
+async def test_who_is_given_the_role_must_be_known_too_and_the_same_human_is_no_second_administrator(town):
+    clerk = await town.person("Văn thư", Role.CLERK)
+    grants = [grant(town, "administrator")]
+    await refused("decision.unknown_administrator", town.propose("role.give", {"person": clerk, "roles": grants}))
+    async with town.db.write() as uow:
+        await town.desk.room.phones.people.know(uow, clerk, NUMBER)
+    decision = await town.propose("person.add", {"name": "Văn thư", "national_id": NUMBER, "roles": grants})
+    await town.vote(decision, town.admins[0])
+    await refused("people.other_number", town.vote(decision, town.admins[1]))
+
+
+async def test_a_new_term_of_one_who_is_an_administrator_needs_nothing_more(town):
+    me = await town.person("Quản trị không rõ", Role.ADMINISTRATOR, number=False)
+    _, standing = await town.decide("role.give", {"person": me, "roles": [grant(town, "administrator")]})
+    assert standing.state == "applied"
+
+
+async def test_when_a_role_ends_at_once_the_key_for_the_agency_is_looked_at(town):
+    clerk = await town.person("Văn thư", Role.CLERK)
+    right = town.rights[clerk, Role.CLERK]
+    await town.decide("role.end", {"authorisation": right.id})
+    assert town.desk.room.phones.ended == [clerk]
 
 
 async def test_a_phone_is_suspended_and_its_votes_stop_counting(town):

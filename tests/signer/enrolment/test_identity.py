@@ -9,6 +9,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
+from core.certificates import Certificate
 from core.db import Database
 from core.errors import BadInput, Refused, ServiceError, Unavailable
 from core.outbound import Outbound
@@ -105,7 +106,6 @@ FORGED = {
     "no number": (with_claims(SoDinhDanh=None), "identity.no_number"),
     "other person's number": (with_claims(SoDinhDanh=HUAN.number), "identity.other_person"),
     "a number that is none": (with_claims(SoDinhDanh="999"), "identity.other_person"),
-    "other name": (with_claims(HoVaTen="Nguyễn Thị Tấp"), "identity.other_name"),
 }
 
 
@@ -119,7 +119,7 @@ async def test_a_token_that_is_not_this_log_ins_opens_nothing(village, case):
     "forge",
     [
         with_claims(aud=["dauso"]), with_claims(aud=["dauso", "other"], azp="dauso"), with_claims(exp=NOW - 30),
-        with_claims(HoVaTen="NGUYỄN  THỊ TẬP"), with_claims(HoVaTen=None),
+        with_claims(HoVaTen="NGUYỄN  THỊ TẬP"), with_claims(HoVaTen=None), with_claims(auth_time=None),
     ],
 )  # fmt: skip
 async def test_what_the_standard_allows_passes(village, forge):
@@ -240,7 +240,8 @@ async def test_an_inner_address_that_nobody_named_is_not_asked(clock):
 async def test_simulated_people_are_nobody_in_production(clock, tmp_path):
     async with provider_here(clock) as provider, Database(f"sqlite+aiosqlite:///{tmp_path / 'p.db'}") as db:
         await db.create_all()
-        async with town_in(db, clock, tmp_path, realm=Realm.PRODUCTION, provider=provider) as town:
+        levels = {"identity_levels": "2"}
+        async with town_in(db, clock, tmp_path, realm=Realm.PRODUCTION, provider=provider, **levels) as town:
             token = await town.phones.invite(await town.citizen())
             assert await code_of(town.phones.ask_login(token)) == "identity.training_issuer"
             provider.document = {"dauso_training": False}
@@ -273,6 +274,105 @@ async def test_more_claims_come_from_user_info_of_the_same_subject(village, user
 async def test_a_level_that_is_too_low_is_refused(village):
     village.phones.identities.provider.levels = frozenset({"3"})
     assert await code_of(village.log_in(await ready(village), TAP)) == "identity.level"
+
+
+async def test_officials_may_need_a_higher_level_than_citizens(clock, tmp_path):
+    levels = {"identity_levels": "2", "identity_official_levels": "3"}
+    async with provider_here(clock) as provider, Database(f"sqlite+aiosqlite:///{tmp_path / 'p.db'}") as db:
+        await db.create_all()
+        async with town_in(db, clock, tmp_path, provider=provider, **levels) as town:
+            citizen = await town.phones.invite(await town.citizen())
+            official = await town.phones.invite(await town.official(), national_id=HUAN.number)
+            assert isinstance(await town.log_in(citizen, TAP), str)
+            assert await code_of(town.log_in(official, HUAN)) == "identity.level"
+            provider.forge = with_claims(acr="3")
+            assert isinstance(await town.log_in(official, HUAN), str)
+            assert await code_of(town.log_in(citizen, TAP)) == "identity.level"
+
+
+def test_production_names_its_levels_and_asks_only_over_https(clock, tmp_path):
+    def made(**more):
+        settings = Settings(home=tmp_path, **{"identity_issuer": "https://id.example", "identity_levels": "2", **more})
+        return make_provider(settings, Realm.PRODUCTION, clock, Outbound())
+
+    assert made(identity_official_levels="3").levels == {"2", "3"}
+    for change, code in (
+        ({"identity_levels": ""}, "identity.no_levels"), ({"identity_levels": " , "}, "identity.no_levels"),
+        ({"identity_issuer": "http://id.example"}, "identity.insecure"),
+        ({"identity_userinfo": "query:token_id:http://id.example/info"}, "identity.insecure"),
+    ):  # fmt: skip
+        with pytest.raises(BadInput, match=code):
+            made(**change)
+    assert made(identity_userinfo="query:token_id:https://id.example/info") is not None
+    assert made(identity_issuer="http://id.example:8080", outbound_private="id.example:8080") is not None
+
+
+async def test_no_access_token_goes_to_an_insecure_user_info(village):
+    village.provider.document = {"userinfo_endpoint": "http://192.0.2.1/userinfo"}
+    village.phones.identities.provider.userinfo = "post"
+    assert await code_of(village.log_in(await ready(village), TAP)) == "identity.provider"
+
+
+async def test_locking_replacing_and_acting_for_an_agency_need_a_log_in_of_that_moment(village):
+    person, official = await village.citizen(), await village.official()
+    assert "max_age" not in (await village.phones.ask_login(await village.phones.invite(person))).url
+    await village.enrolled(person)
+    links = {
+        "second": (await village.phones.invite(person), TAP), "lost": (None, TAP),
+        "official": (await village.phones.invite(official, national_id=HUAN.number), HUAN),
+    }  # fmt: skip
+    for token, who in links.values():
+        assert "max_age=0" in (await village.phones.ask_login(token)).url
+        for said in (None, NOW - 61, NOW + 120, "1795575600", True):
+            village.provider.forge = with_claims(auth_time=said)
+            assert await code_of(village.log_in(token, who)) == "identity.not_fresh", said
+        village.provider.forge = with_claims(auth_time=NOW - 30)  # two good clocks may differ a little
+        assert await village.log_in(token, who)
+        village.provider.forge = None
+
+
+async def test_an_address_that_is_none_costs_nobody_the_log_in(clock, tmp_path):
+    mapped = {
+        "identity_claims": json.dumps(
+            {**json.loads(Settings.model_fields["identity_claims"].default), "email": "email"}
+        )
+    }
+    async with provider_here(clock) as provider, Database(f"sqlite+aiosqlite:///{tmp_path / 'p.db'}") as db:
+        await db.create_all()
+        async with town_in(db, clock, tmp_path, provider=provider, **mapped) as town:
+            person = await town.citizen()
+            for said in ("=?utf-8?q?a=0d=0ab?=@ok.vn", "không phải thư", "a@b.vn,c@d.vn"):
+                provider.forge = with_claims(email=said)
+                assert isinstance(await town.log_in(await town.phones.invite(person), TAP), str)
+            provider.forge = with_claims(email=TAP.email)
+            await town.enrolled(person)
+            async with db.read() as uow:
+                assert await town.phones.people.contact(uow, person) == TAP.email
+
+
+async def test_a_name_that_nobody_proved_gives_way_to_the_log_ins_and_a_proven_one_does_not(village):
+    people = village.phones.people
+    async with village.db.write() as uow:
+        person = await people.expected(uow, village.agency, national_id=TAP.number, name="Nguyên Thi Tâp")
+        with pytest.raises(Refused, match=r"people\.no_match"):
+            await people.expected(uow, village.agency, national_id=TAP.number, name=TAP.name)
+        sent = await people.expected(uow, village.agency, national_id=TAP.number, name=TAP.name, by_login=True)
+    assert sent == person
+    await village.enrolled(person)
+    assert await village.citizen() == person
+    credential = (await village.standing(person)).credential_id
+    async with village.db.read() as uow:
+        made = Certificate.parse((await village.credentials.get(uow, credential)).certificate)
+        assert (await village.phones.directory.person(uow, person)).name == TAP.name
+    assert TAP.name in made.subject
+    village.provider.forge = with_claims(HoVaTen="Nguyễn Thị Tấp")
+    assert await code_of(village.log_in(await village.phones.invite(person), TAP)) == "identity.other_name"
+    async with village.db.write() as uow:
+        with pytest.raises(Refused, match=r"people\.no_match"):
+            await people.expected(uow, village.agency, national_id=TAP.number, name="Nguyễn Thị Tấp", by_login=True)
+    official = await village.phones.invite(await village.official(), national_id=HUAN.number)
+    village.provider.forge = with_claims(HoVaTen="Trần Văn Khác")  # an official's name is the agency's to say
+    assert await code_of(village.log_in(official, HUAN)) == "identity.other_name"
 
 
 async def test_a_client_secret_is_shown_where_one_is_set(village):

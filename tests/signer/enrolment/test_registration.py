@@ -94,8 +94,8 @@ async def test_a_passkey_belongs_to_one_person_and_is_named_to_be_left_out(villa
     await village.carry_on_from_consent(held, phone)
     _, other = await agreed(village, HUAN)
     assert await code_of(village.make(other, phone)) == "activation.passkey_known"
-    asked, _ = await village.phones.ask_passkey(token := await village.phones.invite(person))
-    held = await village.phones.answer_passkey(token, asked.tx, phone.get(asked.value))
+    asked, _ = await village.phones.known.ask(token := await village.phones.invite(person))
+    held = await village.phones.known.admit(token, asked.tx, phone.get(asked.value))
     await village.agree(held)
     _, known = await village.phones.ask_registration(held)
     assert [key.credential_id for key in known] == [phone.credential_id]
@@ -111,8 +111,8 @@ async def test_backup_flags_and_the_count_are_kept(village, flags):
         row = (await uow.execute(sa.select(passkey_table).where(passkey_table.c.person_id == person))).one()
     assert (row.flags, row.sign_count, row.state, row.kind) == (flags, 7, "suspended", "platform")
     await village.phones.finish(held)
-    asked, _ = await village.phones.ask_passkey(token := await village.phones.invite(person))
-    answer = village.phones.answer_passkey(token, asked.tx, phone.get(asked.value))
+    asked, _ = await village.phones.known.ask(token := await village.phones.invite(person))
+    answer = village.phones.known.admit(token, asked.tx, phone.get(asked.value))
     assert await code_of(answer) == "activation.replayed"  # the count did not grow: a clone
 
 

@@ -266,7 +266,7 @@ async def town_in(db, clock, folder, realm=Realm.TRAINING, provider=None, **chan
         relying_party=RP, key=b"k" * 32, outbound=outbound,
     )  # fmt: skip
     box = Letterbox()
-    object.__setattr__(phones.identities, "messenger", box)
+    object.__setattr__(phones.vouching, "messenger", box)
     object.__setattr__(phones.letters, "messenger", box)
     yield Town(db, clock, phones, provider, agency, credentials, log, house, box)
     await outbound.close()

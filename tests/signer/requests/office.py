@@ -80,8 +80,8 @@ async def build(settings: Settings) -> dict[str, str]:
                 person = await records.directory.add_person(uow, agency, f"Nguyễn Văn {name.title()}")
                 issuing = await records.credentials.of(uow, "issuing", KeyPurpose.CA)
             if name != "nobody":
-                subject = Subject(common_name=person.name, organisation=agency.name)
-                await enrolment._certified(person.id, KeyPurpose.DOCUMENT, "official", subject, issuing)
+                subject = Subject(common_name=person.name, organisation=None)
+                await enrolment._certified(person.id, KeyPurpose.DOCUMENT, "citizen", subject, issuing)
                 await enrolment._software_passkey(person)
             ids[name] = person.id
     return ids
