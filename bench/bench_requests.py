@@ -154,9 +154,7 @@ def pyhanko(document: bytes, rounds: int, *, checks: bool) -> list[float]:
             info = signature.signer_info
             said = {a["type"].native: a["values"][0].native for a in info["signed_attrs"]}
             assert said["message_digest"] == signature.compute_digest()
-            key.private.public_key().verify(
-                info["signature"].native, info["signed_attrs"].untag().dump(), _ECDSA
-            )
+            key.private.public_key().verify(info["signature"].native, info["signed_attrs"].untag().dump(), _ECDSA)
         taken.append(time.perf_counter() - start)
     return taken
 
@@ -171,8 +169,12 @@ def main(batch: int = BATCH) -> None:
     single = sorted(s * 1000 for s in single)
     p50, p99 = single[len(single) // 2], single[int(len(single) * 0.99)]
     print(f"document {len(document):,} bytes; {COUNT} approvals at {RATE}/s")
-    print(f"approval → released: p50 {p50:.0f} ms (at most 60), p99 {p99:.0f} ms (at most 250); pyHanko's signature alone {alone:.1f} ms")
-    print(f"{batch} papers under one approval: {many:.2f} s, {batch / many:.0f}/s; pyHanko loop {1 / loop:.1f}/s, ratio {batch / many * loop:.2f} (at least 5)")
+    print(
+        f"approval → released: p50 {p50:.0f} ms (at most 60), p99 {p99:.0f} ms (at most 250); pyHanko's signature alone {alone:.1f} ms"
+    )
+    print(
+        f"{batch} papers under one approval: {many:.2f} s, {batch / many:.0f}/s; pyHanko loop {1 / loop:.1f}/s, ratio {batch / many * loop:.2f} (at least 5)"
+    )
 
 
 if __name__ == "__main__":

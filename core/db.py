@@ -221,9 +221,7 @@ class Prepared:
 class Database:
     """Two engines on SQLite (readers do not queue behind the writer), one on PostgreSQL."""
 
-    def __init__(
-        self, url: str, may_write: frozenset[str] | None = None, hidden: frozenset[str] = frozenset()
-    ) -> None:
+    def __init__(self, url: str, may_write: frozenset[str] | None = None, hidden: frozenset[str] = frozenset()) -> None:
         """``url``: ``sqlite+aiosqlite:////path`` or ``postgresql+psycopg://…``. Opens nothing yet.
 
         ``may_write``: the only tables this process may change, ``hidden``: those it may not even read. SQLite's

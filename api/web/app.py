@@ -55,7 +55,17 @@ def routes(parts: WebParts) -> FastAPI:
     app.include_router(oauth.router)
     app.include_router(pki.router)
     app.include_router(providers.router)
-    for each in (copies, batches, uploads, register, enrolments, signature_requests, statistics, verifications, webhooks):
+    for each in (
+        copies,
+        batches,
+        uploads,
+        register,
+        enrolments,
+        signature_requests,
+        statistics,
+        verifications,
+        webhooks,
+    ):
         app.include_router(each.router, prefix="/api/v1")
     if parts.service.realm is Realm.TRAINING:
         from api.training import guide  # noqa: PLC0415 - no other realm has it, or loads what it draws with

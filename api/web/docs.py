@@ -183,7 +183,9 @@ def _complete(operation: dict[str, Any], route: RouteContext, method: str) -> No
     scope = None
     if access is not None and access.who == "client":
         scope = [each.value for each in (access.scope, access.or_scope) if each is not None]
-        operation["security"] = [{"apiKey": []}, *({"oauth2": [each]} for each in scope)] if scope else [{"apiKey": []}, {"oauth2": []}]
+        operation["security"] = (
+            [{"apiKey": []}, *({"oauth2": [each]} for each in scope)] if scope else [{"apiKey": []}, {"oauth2": []}]
+        )
         if scope:
             text += f"\n\nScope: {' or '.join(f'`{each}`' for each in scope)}."
     operation["description"] = text

@@ -20,7 +20,6 @@ from core.values import Digest, Realm
 __all__ = [
     "OCSP_NONCE",
     "TRAINING_MARK",
-    "TRAINING_MARK",
     "Issuer",
     "Profile",
     "SingleStatus",

@@ -88,7 +88,11 @@ class CmsProfile:
     def signed_attributes(self, message_digest: bytes, signing_time: dt.datetime | None = None) -> bytes:
         """The SET whose digest is signed. ``signing_time``: CAdES asks for it (EN 319 122-1 §6.3), PAdES forbids it."""
         digest = der.sequence(_MESSAGE_DIGEST, der.set_of(der.octet_string(message_digest)))
-        claimed = () if signing_time is None else (der.sequence(_SIGNING_TIME, der.set_of(der.utc_or_generalized(signing_time))),)
+        claimed = (
+            ()
+            if signing_time is None
+            else (der.sequence(_SIGNING_TIME, der.set_of(der.utc_or_generalized(signing_time))),)
+        )
         return der.set_of(digest, *claimed, *self._fixed_attributes)
 
     def signed_data(

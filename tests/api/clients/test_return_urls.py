@@ -60,7 +60,7 @@ def test_what_lies_below_a_registered_address_is_let_through_as_it_is(url):
     ],
 )
 def test_whatever_only_looks_like_it_is_refused(url):
-    with pytest.raises(Refused, match="request.return_url"):
+    with pytest.raises(Refused, match=r"request\.return_url"):
         require_return_url(url, [PORTAL])
 
 
@@ -75,7 +75,7 @@ def test_an_origin_alone_opens_all_its_paths_and_a_path_without_a_slash_itself_a
 
 
 def test_a_client_without_registered_addresses_sends_nobody_anywhere():
-    with pytest.raises(Refused, match="request.return_url"):
+    with pytest.raises(Refused, match=r"request\.return_url"):
         require_return_url(PORTAL, [])
 
 
@@ -83,7 +83,7 @@ def test_a_client_without_registered_addresses_sends_nobody_anywhere():
     "prefix", ["http://portal.example/", "https://a@portal.example/", "https://portal.example/?x", "x"]
 )
 async def test_only_plain_https_addresses_are_registered(db, clock, prefix):
-    with pytest.raises(BadInput, match="client.bad_return_url"):
+    with pytest.raises(BadInput, match=r"client\.bad_return_url"):
         await Clients(db, clock, "").add("Cổng", ["a1"], [Scope.SIGNATURES_WRITE], [prefix])
 
 
