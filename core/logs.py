@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import structlog
 
+from core.errors import ServiceError
+
 __all__ = ["ALLOWED", "code_of", "configure", "logger"]
 
 ALLOWED: Final = frozenset(
@@ -19,7 +21,7 @@ ALLOWED: Final = frozenset(
 
 def code_of(error: BaseException) -> str:
     """The stable code of an error of ours; the class of any other, which says nothing about its contents."""
-    return str(getattr(error, "code", type(error).__name__))
+    return error.code if isinstance(error, ServiceError) else type(error).__name__
 
 
 def _only_allowed(_logger: Any, _method: str, line: structlog.types.EventDict) -> structlog.types.EventDict:

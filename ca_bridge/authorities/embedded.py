@@ -46,8 +46,6 @@ _EKU = {
     "seal": "1.3.6.1.5.5.7.3.36",
     "report": "1.3.6.1.5.5.7.3.36",
 }
-TRAINING_MARK = "(TẬP HUẤN - TRAINING)"
-"""Stands in O of every name of realm training, after the agency's or alone."""
 _MOST_NAME = 64
 """ub-common-name and ub-organization-name (RFC 5280, appendix A)."""
 _YEARS = {

@@ -210,6 +210,12 @@ class DurableJobs:
         return dead
 
 
+def _away(context: sa.engine.ExceptionContext) -> None:
+    """A server that cannot be reached is a lost connection: DBOS waits for it and goes on, by what SQLAlchemy calls it."""
+    if context.connection is None and isinstance(context.sqlalchemy_exception, sa.exc.OperationalError):
+        context.is_disconnect = True
+
+
 def _lock(path: Path) -> int | None:
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -223,7 +229,9 @@ def _lock(path: Path) -> int | None:
 def _engine(database: str) -> sa.Engine:
     """Our store through a synchronous driver, with the pragmas of ``core.db`` (DBOS sets none on a given engine)."""
     if not database.startswith("sqlite"):
-        return sa.create_engine(database, pool_size=4, pool_pre_ping=True)
+        made = sa.create_engine(database, pool_size=4, pool_pre_ping=True)
+        event.listen(made, "handle_error", _away)
+        return made
     engine = sa.create_engine(
         database.replace("+aiosqlite", ""), connect_args={"isolation_level": "IMMEDIATE", "timeout": 30}
     )

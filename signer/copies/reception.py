@@ -82,7 +82,8 @@ class Reception:
             left = await store.interrupted(uow, self.clock.now())
         if left := [copy_id for copy_id in left if copy_id not in self._busy and not self._rests(copy_id)]:
             known = {key for kind, key in await self.jobs.under_way() if kind == "copy"}
-            for copy_id in [each for each in left if each not in known][: LIMITS["inbox.at_once"]]:
+            # a run of ours that failed is over, whatever its job's row says: the database may not have heard of it
+            for copy_id in [e for e in left if e not in known or e in self._resting][: LIMITS["inbox.at_once"]]:
                 self.go_on(copy_id)
 
     async def _take(self) -> bool:

@@ -1,6 +1,7 @@
 """What a person does on the pages, and what must hold of every page on the way."""
 
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import TimeoutError
 
 from tests.browser.signing import Passkeys
 
@@ -78,7 +79,10 @@ class Hands:
 
     def read(self) -> str:
         """The paper is there, drawn; returns the page's words."""
-        self.page.locator("[data-view=reading]").wait_for(timeout=20_000)
+        try:
+            self.page.locator("[data-view=reading]").wait_for(timeout=20_000)
+        except TimeoutError as error:
+            raise AssertionError(self.page.inner_text("main")) from error
         self.page.locator("#documents > li").first.wait_for()
         if self.page.locator("#documents > li").count() == 1:
             self.page.locator(".page img[src]").first.wait_for(timeout=20_000)

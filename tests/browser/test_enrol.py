@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import re
 import threading
 
@@ -12,9 +13,11 @@ import uvicorn
 from api.sign.app import make_sign_app
 from api.training.identity import SIMULATED
 from core.limits import LIMITS
+from signer.enrolment.model import consent_text
 from tests.browser.signing import Passkeys
 from tests.flows import house, town
 from tests.flows.house import free_port
+from tests.signer.enrolment.town import Phone
 
 pytestmark = pytest.mark.live
 TAP, HUAN, MAU = SIMULATED[:3]
@@ -209,6 +212,8 @@ def test_a_lost_phone_is_locked_and_a_new_one_waits(phone, door, shots):
     other.locator("[data-view=locked]").wait_for()
     require_fit(other)
     shot(other, shots, "locked")
+    other.reload()
+    other.locator("[data-view=locked]").wait_for()  # what was locked, and the way on, are kept
     other.click("button:has-text('Đăng ký điện thoại mới')")
     agree(other)
     make(other)
@@ -218,6 +223,141 @@ def test_a_lost_phone_is_locked_and_a_new_one_waits(phone, door, shots):
     other.goto(door.link(door.citizen(HUAN)))
     other.locator("[data-view=waiting]").wait_for()
     assert re.search(r"\d\d:\d\d", other.inner_text("[data-view=waiting]"))
+    require_fit(other)
+    other.click("#halt")  # it waits on a log-in: only locking everything stops it
+    other.wait_for_url("**/training/identity/**")
+    other.click(f"button:has-text('{HUAN.name}')")
+    other.locator("[data-view=locked]").wait_for()
+
+
+def test_who_did_not_enrol_the_phone_that_waits_stops_it_by_logging_in(phone, door, shots):
+    who = type(TAP)("999000000011", "Nạn Nhân Tập")
+    person = door.citizen(who)
+
+    async def attack():
+        token = await door.phones.vouched(person, level="2", email="attacker@tap-huan.example", subject="x")
+        await door.phones.send_code(token)
+        held = await door.phones.answer_code(token, re.search(r"\b\d{6}\b", newest(door))[0])
+        await door.phones.consent(held, hashlib.sha256(consent_text().encode()).digest())
+        asked, _ = await door.phones.ask_registration(held)
+        made = Phone().create(asked.value, origin=door.origin)
+        await door.phones.register(
+            held, asked.tx, **dict(zip(("credential_id", "client_data", "attestation"), made, strict=True))
+        )
+        return (await door.phones.finish(held)).state
+
+    assert door.do(attack()) == "waiting"
+    page = phone()
+    Passkeys(page)
+    page.goto(door.link(person))
+    page.locator("[data-view=waiting]").wait_for()
+    require_fit(page)
+    shot(page, shots, "waiting-foreign")
+    assert "Không phải bạn đăng ký? Đăng nhập để dừng lại" in page.inner_text("main")
+    assert "Không cần làm gì" not in page.inner_text("main")
+    page.click("#halt")
+    page.fill("#name", who.name)
+    page.fill("#number", who.number)
+    page.click("button:has-text('Đăng nhập với người này')")
+    agree(page)
+    make(page)
+    page.locator("[data-view=ready]").wait_for()
+
+
+def test_a_second_phone_that_waits_is_stopped_with_the_first(phone, door, shots):
+    who = type(TAP)("999000000012", "Người Hai Máy")
+    person = door.citizen(who)
+    page = phone()
+    Passkeys(page)
+
+    def by_log_in(tab):
+        tab.goto(door.link(person))
+        tab.click("#login")
+        tab.fill("#name", who.name)
+        tab.fill("#number", who.number)
+        tab.click("button:has-text('Đăng nhập với người này')")
+        agree(tab)
+        make(tab)
+
+    by_log_in(page)
+    page.locator("[data-view=ready]").wait_for()
+    other = phone()
+    Passkeys(other)
+    by_log_in(other)
+    other.locator("[data-view=waiting]").wait_for()
+    page.goto(door.link(person))
+    page.locator("#pending").wait_for()
+    require_fit(page)
+    shot(page, shots, "pending")
+    page.click("#halt-key")
+    page.locator("#halted:visible").wait_for()
+    page.goto(door.link(person))
+    assert page.locator("#pending").count() == 0
+
+
+def test_a_line_that_breaks_on_the_way_back_costs_no_log_in(phone, door, shots):
+    page = phone()
+    Passkeys(page)
+    page.goto(door.link(door.citizen(SIMULATED[3])))
+    page.click("#login")
+    page.wait_for_url("**/training/identity/**")
+    page.route("**/e/back", lambda route: route.abort() if route.request.method == "POST" else route.continue_())
+    page.click(f"button:has-text('{SIMULATED[3].name}')")
+    page.wait_for_url(re.compile(r"/e/back$"))
+    page.locator("#line:visible").wait_for()
+    page.reload()
+    page.locator("#retry:visible").wait_for(timeout=30_000)
+    require_fit(page)
+    shot(page, shots, "back-offline")
+    page.unroute("**/e/back")
+    page.click("#retry")
+    page.locator("[data-view=consent]").wait_for()
+
+
+def test_two_tabs_log_in_and_each_finds_its_own_way_back(phone, door):
+    one = phone()
+    other = one.context.new_page()
+    for tab in (one, other):
+        tab.goto(door.link(door.citizen(type(TAP)("999000000013" if tab is one else "999000000014", "Hai Thẻ"))))
+        tab.click("#login")
+        tab.wait_for_url("**/training/identity/**")
+    for tab, number in ((one, "999000000013"), (other, "999000000014")):
+        tab.fill("#name", "Hai Thẻ")
+        tab.fill("#number", number)
+        tab.click("button:has-text('Đăng nhập với người này')")
+        tab.locator("[data-view=consent]").wait_for()
+
+
+def test_who_comes_back_in_another_browser_is_told_what_to_do(phone, door, shots):
+    page = phone()
+    page.goto(door.link(door.citizen(MAU)))
+    page.click("#login")
+    page.wait_for_url("**/training/identity/**")
+    other = phone()
+    other.goto(page.url)
+    other.click(f"button:has-text('{MAU.name}')")
+    for _ in range(2):
+        other.locator("[data-view=refused]").wait_for()
+        words = other.inner_text("main")
+        assert "Hãy mở lại liên kết trong tin nhắn" in words
+        assert "errors" not in words
+        assert other.locator("#lock a:visible").get_attribute("href") == "/e/lost"
+        require_fit(other)
+        other.goto(f"{door.origin}/e/back")
+    shot(other, shots, "back-reopen")
+
+
+def test_what_the_browser_sent_wrong_is_said_in_words(phone, door):
+    token = door.do(door.phones.vouched(door.citizen(MAU), level="2", email="m@tap-huan.example", subject="p"))
+    page = phone()
+    page.goto(f"{door.origin}/e/{token}")
+    page.click("#send")
+    page.locator("#code:visible").wait_for()
+    page.evaluate("document.getElementById('code').noValidate = true")
+    page.fill("#digits", "12ab")
+    page.click("#code button")
+    page.locator("#identity-note:visible").wait_for()
+    assert "errors" not in page.inner_text("#identity-note")
 
 
 def test_another_person_and_a_cancelled_log_in_are_told_plainly(phone, door, shots):
@@ -263,10 +403,19 @@ def test_an_official_goes_on_to_the_desk(phone, door, shots):
     require_fit(page)
     shot(page, shots, "ready-official")
     assert re.search(r"/desk/register#[A-Za-z0-9_-]{32}$", page.locator("#desk-open a").get_attribute("href"))
+    first = page.locator("#desk-open a").get_attribute("href")
+    page.goto(door.link(who.id))  # a new computer: the passkey that is there gives a ticket, nothing is locked
+    page.click("#passkey")
+    page.locator("[data-view=consent]").wait_for()
+    require_fit(page)
+    shot(page, shots, "desk-only")
+    page.click("#ticket-only")
+    page.locator("#desk-only-open a").wait_for()
+    assert page.locator("#desk-only-open a").get_attribute("href") not in {None, first}
 
 
 def test_a_portals_word_a_code_a_wait_and_an_objection(phone, door, shots):
-    person = door.citizen(SIMULATED[3])
+    person = door.citizen(type(TAP)("999000000015", "Lời Cổng"))
     token = door.do(door.phones.vouched(person, level="2", email="thu@tap-huan.example", subject="p"))
     page = phone()
     Passkeys(page)

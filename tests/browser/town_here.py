@@ -147,7 +147,8 @@ class TownHere:
 
     # ------------------------------------------------------------------------------------------------ before it opens
     async def _build(self) -> None:
-        self.settings = await town.build(self._folder, realm=self.realm)
+        made = await town.build(self._folder, realm=self.realm)
+        self.settings = made.model_copy(update={"web_url": "http://localhost"})
         async with bootstrap.open_service(self.settings, ProcessRole.SIGNER) as service:
             self._service = service
             await self._staff()

@@ -135,6 +135,79 @@ async def test_from_the_link_to_a_phone_that_signs_and_a_second_one(page):
     assert stage["usable_from"]
 
 
+async def test_what_waits_is_said_on_the_page_and_to_the_desk_and_the_phone_in_use_stops_it(page):
+    person = await page.citizen()
+    token = await page.phones.invite(person)
+    _, phone = await page.carry_on((await page.log_in(f"/e/{token}"))["pass"])
+    ask = handlers(page.service)["enrol.waiting"]
+    nothing = {"usable_from": None, "kind": None, "method": None}
+    assert json.loads(await ask({"person": person}, b"")) == nothing
+    assert 'id="pending"' not in (await page.client.get(f"/e/{token}")).text
+    stage, _ = await page.carry_on((await page.log_in(f"/e/{token}"))["pass"])
+    assert (stage["state"], stage["kind"], stage["desk"]) == ("waiting", "second", False)
+    said = json.loads(await ask({"person": person}, b""))
+    assert (said["kind"], said["method"]) == ("second", "oidc")
+    shown = (await page.client.get(f"/e/{token}")).text
+    assert 'id="pending"' in shown
+    assert stage["usable_from"] in shown
+    asked = await page.done(f"/e/{token}/halt")
+    assertion = phone.get(to_bytes(asked["publicKey"]["challenge"]), origin=page.origin)
+    given = {"rawId": to_text(assertion.credential_id), "response": {
+        "clientDataJSON": to_text(assertion.client_data), "authenticatorData": to_text(assertion.authenticator_data),
+        "signature": to_text(assertion.signature)}}  # fmt: skip
+    answer = {"tx": asked["tx"], "credential": given}
+    assert (await page.post(f"/e/{token}/passkey/answer", answer)).json()["code"] == "passkey.no_challenge"
+    assert await page.done(f"/e/{token}/halt/answer", answer) == {"stopped": 1}
+    assert json.loads(await ask({"person": person}, b"")) == nothing
+    with pytest.raises(NotFound, match=r"directory\.no_such_person"):
+        await ask({"person": "0" * 26}, b"")
+
+
+async def test_a_waiting_phone_leaves_its_victim_the_way_to_stop_it(page):
+    person = await page.citizen(HUAN)
+    token = await page.phones.vouched(person, level="2", email="attacker@evil.example", subject="x")
+    await page.done(f"/e/{token}/code")
+    held = await page.done(
+        f"/e/{token}/code/answer", {"code": re.search(r"\b\d{6}\b", _newest_letter(page.settings))[0]}
+    )
+    stage, _ = await page.carry_on(held["pass"])
+    assert stage["state"] == "waiting"
+    token = await page.phones.invite(person)
+    shown = (await page.client.get(f"/e/{token}")).text
+    assert "Không phải bạn đăng ký? Đăng nhập để dừng lại" in shown
+    assert 'id="halt" data-of="link"' in shown
+    assert "Không cần làm gì thêm" not in shown
+    stage, _ = await page.carry_on((await page.log_in(f"/e/{token}", HUAN))["pass"])
+    assert (stage["state"], stage["kind"]) == ("done", "first")  # whose word waited has nothing left
+    async with page.service.db.read() as uow:
+        assert await page.phones.people.waiting(uow, person) is None
+    body = json.dumps({"person": person, "email": "attacker@evil.example", "subject": "x"}).encode()
+    client, _ = await house.add_client(page.settings, "H1")
+    async with page.service.db.read() as uow:
+        agency = await page.service.directory.agency(uow, "H1")
+    with pytest.raises(ServiceError, match=r"enrol\.proven_by_login"):
+        await handlers(page.service)["enrol.portal"]({"client": client, "agency": agency.id, "level": "2"}, body)
+
+
+async def test_a_link_to_a_log_in_is_given_though_another_portal_wrote_the_name_wrong(page):
+    client, _ = await house.add_client(page.settings, "H1")
+    async with page.service.db.read() as uow:
+        agency = await page.service.directory.agency(uow, "H1")
+    ask, words = handlers(page.service)["enrol.link"], {"client": client, "agency": agency.id}
+
+    async def link(name):
+        return json.loads(await ask(words, json.dumps({"national_id": TAP.number, "name": name}).encode()))
+
+    wrong, right = await link("Nguyên Thi Tâp"), await link(TAP.name)
+    assert wrong["person"] == right["person"]
+    held = (await page.log_in(right["link"].removeprefix(page.origin)))["pass"]
+    await page.carry_on(held)
+    async with page.service.db.read() as uow:
+        assert (await page.service.directory.person(uow, right["person"])).name == TAP.name
+    with pytest.raises(ServiceError, match=r"people\.no_match"):
+        await link("Nguyên Thi Tâp")
+
+
 async def test_an_official_gets_a_ticket_to_the_desk_behind_the_hash(page):
     async with page.service.db.read() as uow:
         people = await page.service.directory.people(uow)
@@ -143,7 +216,9 @@ async def test_an_official_gets_a_ticket_to_the_desk_behind_the_hash(page):
     held = (await page.log_in(f"/e/{token}", type(TAP)("999000000077", who.name)))["pass"]
     stage, _ = await page.carry_on(held)
     assert (stage["state"], stage["kind"], stage["official"]) == ("done", "first", True)
+    assert stage["desk"]
     url = (await page.done("/e/run/ticket", held=held))["url"]
+    assert (await page.done("/e/run/ticket", held=held))["url"] == url  # an answer that got lost
     assert url.startswith("https://desk.example/desk/register#")
     ticket = url.partition("#")[2]
     asked = handlers(page.service)["enrol.ticket"]
@@ -151,11 +226,15 @@ async def test_an_official_gets_a_ticket_to_the_desk_behind_the_hash(page):
     assert json.loads(await asked({"ticket": ticket, "spend": True}, b"")) == {"person": who.id}
     with pytest.raises(NotFound, match=r"ticket\.unknown"):
         await asked({"ticket": ticket, "spend": True}, b"")
+    assert (await page.post("/e/run/ticket", held=held)).json()["code"] == "ticket.used"
 
 
 async def test_no_other_sites_page_may_post(page):
     token = await page.phones.invite(await page.citizen())
-    mine = [f"/e/{token}/{name}" for name in ("login", "code", "code/answer", "passkey", "passkey/answer")]
+    mine = [
+        f"/e/{token}/{name}"
+        for name in ("login", "code", "code/answer", "passkey", "passkey/answer", "halt", "halt/answer")
+    ]
     run = [f"/e/run/{name}" for name in ("consent", "registration", "registered", "finish", "ticket")]
     for path in (*mine, *run, "/e/lost/login", "/e/back", f"/e/stop/{token}"):
         for origin in ("https://evil.example", "null", f"{page.origin}.evil.example", page.origin.replace("sign.", "")):
