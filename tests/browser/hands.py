@@ -1,7 +1,7 @@
 """What a person does on the pages, and what must hold of every page on the way."""
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import TimeoutError
+from playwright.sync_api import TimeoutError as NotInTime
 
 from tests.browser.signing import Passkeys
 
@@ -37,10 +37,15 @@ class Hands:
         """Wait for a heading that says this."""
         self.page.locator(f"h1:visible:has-text('{words}')").wait_for(timeout=1000 * seconds)
 
+    def press(self, what: str) -> None:
+        """A button of the page, as soon as its script is there: what is pressed before is pressed for nothing."""
+        self.page.locator(".dead").wait_for(state="detached")
+        self.page.click(what)
+
     # ------------------------------------------------------------------------------------------------------ enrolment
     def log_in(self, button: str = "Đăng nhập định danh điện tử") -> None:
         """At the national log-in, as oneself."""
-        self.page.click(f"button:has-text('{button}')")
+        self.press(f"button:has-text('{button}')")
         self.page.click(f"button[value='{self.who.number}']")
 
     def enrol(self, *, looks: bool = False) -> None:
@@ -75,13 +80,13 @@ class Hands:
 
     def enter(self) -> None:
         """Show who one is, so far without signing anything."""
-        self.page.click("#enter")
+        self.press("#enter")
 
     def read(self) -> str:
         """The paper is there, drawn; returns the page's words."""
         try:
             self.page.locator("[data-view=reading]").wait_for(timeout=20_000)
-        except TimeoutError as error:
+        except NotInTime as error:
             raise AssertionError(self.page.inner_text("main")) from error
         self.page.locator("#documents > li").first.wait_for()
         if self.page.locator("#documents > li").count() == 1:

@@ -100,7 +100,7 @@ def test_1_a_citizen_enrols_signs_a_portals_paper_and_other_tools_find_it_right(
     before = mai.look()
     assert "Bạn chưa đăng ký điện thoại để ký" in before
     assert MAI not in before
-    page.click("button:has-text('Đăng ký điện thoại')")
+    mai.press("button:has-text('Đăng ký điện thoại')")
     page.wait_for_url("**/e/*")
     mai.enrol(looks=True)
     page.click("#return a")
@@ -303,7 +303,7 @@ def test_8_a_lost_phone_is_locked_at_once_and_a_new_one_takes_its_place(town, at
 
     second.page.goto(asked.links[0])
     assert "Bạn chưa đăng ký điện thoại để ký" in second.look()
-    second.page.click("button:has-text('Đăng ký điện thoại')")
+    second.press("button:has-text('Đăng ký điện thoại')")
     second.enrol()  # who it is is proven once more
     second.page.click("#return a")
 

@@ -22,7 +22,7 @@ function place(shown) {
     decides: shown.decides, signs: !shown.decides, title: shown.title, agency: shown.agency, portal: shown.portal, reason: shown.reason, changed: shown.changed,
     count: word('documents', { count }), many: count > 1 ? word('many', { count }) : '',
     code: code && `${code.slice(0, 3)} ${code.slice(3)}`, signs_as: shown.signs_as, owner: own.owner || '',
-    issuer: own.issuer || '', valid: own.valid_to || '', expires: shown.expires ? word('expires', { at: shown.expires }) : '',
+    issuer: own.issuer || '', valid: own.valid_to || '', expires: shown.expires ? word(shown.decides ? 'answer_by' : 'expires', { at: shown.expires }) : '',
   });
   items('earlier', shown.earlier.map((each) => word('earlier', { name: each.name, at: each.at ? `(${each.at})` : '' })), word('nobody'));
   items('then', shown.consequences);

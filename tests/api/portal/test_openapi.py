@@ -71,7 +71,7 @@ def things(door):
         asked = client.post(
             "/signature-requests",
             json={"agency": "H1", "title": "Đơn", "deadline": (SystemClock().now() + dt.timedelta(days=1)).isoformat(),
-                  "documents": [{"title": "Đơn", "file": paper_file}], "signers": [{"person": {"id": officer}}]},
+                  "documents": [{"title": "Đơn", "file": paper_file}], "signers": [{"kind": "official", "person": {"id": officer}}]},
         ).json()  # fmt: skip
         return {
             "agency": "H1", "code": "H1", "copy_id": made["id"], "batch_id": batch["id"], "endpoint_id": hook["id"],

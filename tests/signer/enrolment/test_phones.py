@@ -462,7 +462,7 @@ async def test_steps_out_of_order_and_late_ones_are_refused(town):
     held = await town.log_in(token, TAP)
     assert await code_of(town.phones.ask_registration(held)) == "enrol.moved"
     assert await code_of(town.phones.finish(held)) == "enrol.moved"
-    assert await code_of(town.phones.ticket_of(held)) == "enrol.moved"
+    assert await code_of(town.phones.ticket_of(held)) == "ticket.no_official"
     assert await code_of(town.phones.consent(held, b"x" * 32)) == "enrol.other_wording"
     await town.agree(held)
     assert await code_of(town.agree(held)) == "enrol.moved"
