@@ -134,7 +134,8 @@ async def test_the_lease_of_a_preparation_is_short_and_kept_running_while_it_las
         with pytest.raises(Conflict, match=r"request\.leased"):
             await second.open(made.steps[1])
     opened = await work
-    assert opened.expires == office.clock.now() + dt.timedelta(seconds=LEASE)
+    left = opened.expires - office.clock.now()  # the clock moved while it was prepared
+    assert dt.timedelta(seconds=LEASE - 1) <= left <= dt.timedelta(seconds=LEASE)
 
 
 async def test_a_preparation_that_lost_its_lease_does_not_open_what_somebody_else_has(office, second):
