@@ -5,16 +5,18 @@ from typing import Annotated
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.clients.model import Caller
+from api.portal.idempotency import IdempotentRoute
+from api.portal.request_schemas import PersonIn
 from api.portal.requests import agency_of
 from api.web.access import client
 from api.web.parts import Parts
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/enrolments", tags=["enrolments"])
+router = APIRouter(prefix="/enrolments", tags=["enrolments"], route_class=IdempotentRoute)
 Reader = Annotated[Caller, client("signatures:read")]
 Writer = Annotated[Caller, client("signatures:write")]
 Id = Annotated[str, Field(pattern=r"^[0-9a-z]{26}$")]
@@ -33,19 +35,13 @@ class EnrolmentIn(BaseModel):
     """One person: known to us, or by national number and name."""
 
     model_config = ConfigDict(extra="forbid")
-    agency: str = Field(max_length=64, description="Code or id of the agency that brings the person in.")
-    person: Id | None = None
-    national_id: str | None = Field(default=None, pattern=r"^\d{12}$")
-    name: str | None = Field(default=None, min_length=1, max_length=200)
-    vouched: Vouched | None = Field(
-        default=None, description="Absent: the person proves identity at the identity provider."
-    )
-
-    @model_validator(mode="after")
-    def _one_person(self) -> "EnrolmentIn":
-        if (self.person is None) == (self.national_id is None or self.name is None):
-            raise ValueError("person, or national_id with name")
-        return self
+    agency: Annotated[
+        str, Field(min_length=1, max_length=64, description="Code or id of the agency that brings the person in.")
+    ]
+    person: PersonIn
+    vouched: Annotated[
+        Vouched | None, Field(description="Absent: the person proves identity at the identity provider.")
+    ] = None
 
 
 class EnrolmentOut(BaseModel):
@@ -68,7 +64,8 @@ async def create_enrolment(wanted: EnrolmentIn, parts: Parts, caller: Writer) ->
     """A link by which the person enrols a phone: identity, consent, passkey, key and certificate."""
     async with parts.service.db.read() as uow:
         agency = await agency_of(parts, uow, caller, wanted.agency)
-    who = {k: v for k, v in wanted.model_dump(include={"person", "national_id", "name"}).items() if v is not None}
+    given = wanted.person.model_dump()
+    who = {"person": given["id"]} if "id" in given else given
     if wanted.vouched is None:
         answer = await parts.signer.ask(
             "enrol.link", json.dumps(who).encode(), client=caller.client_id, agency=agency.id

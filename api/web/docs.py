@@ -114,7 +114,9 @@ _PROBLEMS: Final[dict[int, tuple[str, dict[str, Any]]]] = {
 }
 _DONE: Final = {"200": "Done.", "201": "Made.", "202": "Taken in; the work goes on.", "204": "Done."}
 _ALWAYS: Final = (400, 408, 414, 421, 429, 431, 503)
-_NAMING: Final = frozenset({"create_copy", "create_batch", "create_signature_request", "send_file"})
+_NAMING: Final = frozenset({
+    "create_copy", "create_batch", "create_enrolment", "create_signature_request", "send_file",
+})  # fmt: skip
 """Operations whose body names things that may not be there."""
 _STORING: Final = frozenset({"create_copy", "send_file", "begin_upload", "continue_upload"})
 
