@@ -235,6 +235,7 @@ async def _spend(desk: SigningDesk, waiting: Sequence[SigningOrder], credential:
     async with desk.db.write() as uow:
         orders = list(waiting) if first.provider else await desk.orders_of(uow, first.activation_tx)
         live = [o for o in orders if o.state == "prepared"]
+        await desk.credentials.require_active(uow, credential.id)  # taken back since the bytes were prepared
         await guard(uow, live)
         if first.provider is None:
             await redeem.spend(

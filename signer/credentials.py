@@ -3,7 +3,7 @@
 import base64
 import datetime as dt
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,6 +132,19 @@ class Credentials:
         """All of a purpose, each with whether it is active."""
         query = sa.select(credential_table).where(credential_table.c.purpose == purpose).order_by(credential_table.c.id)
         return [(self._from(row), row.state == "active") for row in await uow.execute(query)]
+
+    async def require_active(self, uow: UnitOfWork, credential_id: str) -> None:
+        """Read now, never from what is kept. Raises ``credential.retired``."""
+        t = credential_table.c
+        row = (await uow.execute(sa.select(t.state).where(t.id == credential_id))).first()
+        if row is None or row.state != "active":
+            raise Refused("credential.retired")
+
+    async def retired(self, uow: UnitOfWork, credential_ids: Collection[str]) -> set[str]:
+        """Which of them are active no more."""
+        t = credential_table.c
+        query = sa.select(t.id).where(t.id.in_(credential_ids), t.state != "active")
+        return set((await uow.execute(query)).scalars())
 
     async def retire(self, uow: UnitOfWork, credential_id: str) -> None:
         """No new use; what it signed stands. Raises ``credential.missing``."""

@@ -42,7 +42,9 @@ class CopiesMatter:
 
     async def show(self, person_id: str) -> Shown:
         """One question over all of them, in the order of the link. Raises ``copy.*``."""
-        waiting = await self._service.copies.questions.together(await self._left(person_id), person_id)
+        left = await self._left(person_id)
+        await self._service.copies.refresh(left)
+        waiting = await self._service.copies.questions.together(left, person_id)
         async with self._service.db.read() as uow:
             record = await redeem.record(uow, waiting.opened.tx)
             credential = await self._service.credentials.get(uow, record.credential)

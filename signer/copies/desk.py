@@ -192,6 +192,7 @@ class CopyDesk:
     # 4, 6 ------------------------------------------------------------------------------- certify, then seal
     async def _sign_in_time(self, copy: CertifiedCopy, agency: Agency, role: str, note: Note) -> CertifiedCopy:
         """Sign, unless the date that stands on the page has passed: then the paper gets a new number and starts again."""
+        copy = await self._with_living_key(copy, agency, role)
         order_id = copy.certifier_order if role == "certifier" else copy.seal_order
         assert order_id is not None
         first = role == "certifier" or copy.certifier_order is None
@@ -213,6 +214,32 @@ class CopyDesk:
 
         await sign([order_id], self.signing, approve=approve, guard=self.questions.guard, settle=settle, note=note)
         return replace(copy, state=new)  # the order is made and the state moved in one transaction, now or before
+
+    async def refresh(self, copy_ids: Sequence[str]) -> None:
+        """Before a person is asked: copies whose key was taken back since they were prepared are prepared with the new one."""
+        for copy_id in copy_ids:
+            async with self.signing.db.read() as uow:
+                copy = await store.get(uow, copy_id)
+                agency = await self.directory.agency(uow, copy.agency_id)
+            if copy.state in {"awaiting_certifier", "awaiting_seal"}:
+                await self._with_living_key(copy, agency, "certifier" if copy.state == "awaiting_certifier" else "seal")
+
+    async def _with_living_key(self, copy: CertifiedCopy, agency: Agency, role: str) -> CertifiedCopy:
+        """A lost phone brings a new key: nothing is signed any more with the one that was taken back."""
+        desk = self.signing
+        order_id = copy.certifier_order if role == "certifier" else copy.seal_order
+        assert order_id is not None
+        async with desk.db.read() as uow:
+            order = await desk.order(uow, order_id)
+            if order.state != "prepared" or not await desk.credentials.retired(uow, [order.credential_id]):
+                return copy
+            before = None if copy.certifier_order is None else await desk.order(uow, copy.certifier_order)
+        under = copy.composed if role == "certifier" or before is None else before.signed_document
+        document = await desk.documents.get(str(under))
+        again = await self._prepare(copy, agency, role, document, copy.state)
+        async with desk.db.write() as uow:
+            await desk.drop(uow, [order.id])
+        return again
 
     async def question(self, copy_id: str) -> tuple[SigningOrder, redeem.Opened]:
         """What waits for a person at one copy, and the open question over it. Raises ``copy.awaits_nobody``."""

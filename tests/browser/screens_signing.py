@@ -131,7 +131,7 @@ class Shoot:
         hoa.page.context.set_offline(True)
         hoa.approve()
         hoa.page.locator("#line:visible").wait_for()
-        self.camera(hoa.page, "sign-line-lost")
+        self.camera(hoa.page, "sign-line-lost", whole=False)
         until(lambda: asked.seen()["state"] == "expired", 30)
         hoa.page.context.set_offline(False)
         hoa.heading("Chưa ký: đã quá hạn")

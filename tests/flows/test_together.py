@@ -162,3 +162,31 @@ async def test_in_training_who_practises_with_a_phone_answers_alone(tmp_path):
         await Authenticator().enrol(service, clerk)
         copy = await leave_a_paper(portal)
         assert copy["state"] == "awaiting_seal"  # the official has no phone, and is stood in for
+
+
+async def test_a_key_taken_back_while_a_copy_waits_signs_nothing_and_the_new_one_does(desk):
+    service, ids, hands = desk
+    async with service.db.read() as uow:
+        copy = await store.get(uow, ids[0])
+        old = await service.copies.signing.order(uow, copy.certifier_order)
+        person = await service.directory.person(uow, copy.certifier_id)
+        agency = await service.directory.agency(uow, copy.agency_id)
+    waiting = await service.copies.questions.together(ids[:1])
+    async with service.db.write() as uow:
+        await service.credentials.retire(uow, old.credential_id)
+    await approve(service, hands["certifier"], waiting.opened)
+    phones = service.parts().phones
+    made = await phones.keys.make(person, agency, official=True, event_id="enrolment")
+    async with service.db.write() as uow:
+        await phones.keys.keep(uow, person.id, made)
+    service.reception.go_on(ids[0])
+    await service.reception.rest(ids[0], 60)
+    assert await states(service, ids[:1]) == ["awaiting_certifier"]  # the answer was for the key of before
+    await service.copies.refresh(ids[:1])
+    await certify(service, ids[:1], hands["certifier"])
+    assert await states(service, ids[:1]) == ["awaiting_seal"]
+    async with service.db.read() as uow:
+        copy = await store.get(uow, ids[0])
+        order = await service.copies.signing.order(uow, copy.certifier_order)
+        dropped = await service.copies.signing.order(uow, old.id)
+    assert (order.credential_id != old.credential_id, order.state, dropped.state) == (True, "made", "dropped")
