@@ -235,6 +235,8 @@ async def _spend(desk: SigningDesk, waiting: Sequence[SigningOrder], credential:
     async with desk.db.write() as uow:
         orders = list(waiting) if first.provider else await desk.orders_of(uow, first.activation_tx)
         live = [o for o in orders if o.state == "prepared"]
+        if not {o.id for o in waiting} <= {o.id for o in live}:  # who goes on with another order was first
+            raise Conflict("signing.not_in_state", order=first.id, state="prepared")
         await desk.credentials.require_active(uow, credential.id)  # taken back since the bytes were prepared
         await guard(uow, live)
         if first.provider is None:
@@ -249,7 +251,7 @@ async def _spend(desk: SigningDesk, waiting: Sequence[SigningOrder], credential:
             .where(t.id.in_([o.id for o in live]), t.state == "prepared")
             .values(state="intended", intended_at=desk.clock.now())
         )
-        if moved.rowcount != len(live) or not {o.id for o in waiting} <= {o.id for o in live}:
+        if moved.rowcount != len(live):
             raise Conflict("signing.not_in_state", order=first.id, state="prepared")
 
 
