@@ -19,8 +19,8 @@ from api.desk.sessions import Cookies, DeskPerson, Sessions, new_token, require_
 from api.portal.schemas import Id
 from api.sign.webauthn import Credential, Registration
 from api.web.access import ANYONE, desk
+from api.web.pages import TYPES
 from api.web.parts import Parts, WebParts
-from api.web.shell import TYPES
 from core.errors import NotFound, Refused
 from core.limits import LIMITS
 

@@ -1,11 +1,9 @@
 """How the desk's pages are made: one environment, one frame around every answer, errors as pages with a way back."""
 
 import datetime as dt
-import hashlib
 import re
 from collections.abc import Callable, Coroutine
 from functools import cache
-from importlib.resources import files
 from typing import Any, Final
 
 from fastapi import Request, Response
@@ -15,9 +13,8 @@ from fastapi.routing import APIRoute
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from api.desk.sessions import DeskPerson
-from api.web.pages import t
+from api.web.pages import build_of, static_of, t
 from api.web.problems import status_of
-from api.web.shell import TYPES
 from api.web.shell import build as citizen_build
 from core.clock import VIETNAM
 from core.errors import BadInput, ServiceError
@@ -51,20 +48,14 @@ _CODE: Final = re.compile(r"^desk\.[a-z_]{1,40}$")
 
 
 # ------------------------------------------------------------------------------------------------------------- files
-@cache
 def static() -> dict[str, bytes]:
     """Style and script, by name."""
-    folder = files("api.desk") / "static"
-    return {each.name: each.read_bytes() for each in folder.iterdir() if each.name[each.name.rfind(".") :] in TYPES}
+    return static_of("api.desk")
 
 
-@cache
 def build() -> str:
     """Stands in the address of every static file: other bytes, other address."""
-    whole = hashlib.sha256()
-    for name, data in sorted(static().items()):
-        whole.update(name.encode() + b"\0" + data)
-    return whole.hexdigest()[:12]
+    return build_of("api.desk")
 
 
 # ------------------------------------------------------------------------------------------------------------- pages

@@ -3,11 +3,9 @@
 The host a person sees and every address on a page come from the settings, never from the request.
 """
 
-import hashlib
 import html
 from functools import cache
-from importlib.resources import files
-from typing import Any, Final
+from typing import Any
 
 import qrcode
 from fastapi import APIRouter, Request, Response
@@ -16,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from api.sign.shown import moment_text
 from api.web.access import ANYONE
-from api.web.pages import Markup
+from api.web.pages import TYPES, Markup, build_of, static_of
 from api.web.problems import language_of as accepted
 from core.errors import NotFound
 from core.messages import LANGUAGES, sentence
@@ -24,26 +22,17 @@ from core.values import Realm
 
 __all__ = ["environment", "language_of", "qr_svg", "render", "router"]
 
-_TYPES: Final = {
-    ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml",
-}  # fmt: skip
 _QUIET = 4
 
 
-@cache
 def static() -> dict[str, bytes]:
     """Our files beside the templates, by name."""
-    folder = files("api.sign") / "static"
-    return {each.name: each.read_bytes() for each in folder.iterdir() if each.name[each.name.rfind(".") :] in _TYPES}
+    return static_of("api.sign")
 
 
-@cache
 def build() -> str:
     """Stands in the address of every static file: other bytes, other address."""
-    whole = hashlib.sha256()
-    for name, data in sorted(static().items()):
-        whole.update(name.encode() + b"\0" + data)
-    return whole.hexdigest()[:12]
+    return build_of("api.sign")
 
 
 @cache
@@ -119,4 +108,4 @@ async def static_file(version: str, name: str) -> Response:
         raise NotFound("web.no_such_thing")
     # kept for good under the address of these very bytes; an older page may still ask while servers change
     kept = "public, max-age=31536000, immutable" if version == build() else "no-store"
-    return Response(data, media_type=_TYPES[name[name.rfind(".") :]], headers={"cache-control": kept})
+    return Response(data, media_type=TYPES[name[name.rfind(".") :]], headers={"cache-control": kept})

@@ -4,11 +4,9 @@ One page a step: a drawing, few words, what to press, how it stands, and what th
 a script; with one the page follows what happens on the phone.
 """
 
-import hashlib
 import re
 from collections.abc import Callable, Coroutine
 from functools import cache
-from importlib.resources import files
 from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
@@ -21,10 +19,9 @@ from api.sign.pages import qr_svg
 from api.sign.shown import moment_text
 from api.training.practice import Keeper, Practice, Standing, begin, standing, with_strange_paper
 from api.web.access import ANYONE
-from api.web.pages import t
+from api.web.pages import TYPES, build_of, static_of, t
 from api.web.parts import Parts, WebParts
 from api.web.problems import status_of
-from api.web.shell import TYPES
 from api.web.shell import build as citizen_build
 from core.errors import Conflict, NotFound, ServiceError
 from core.messages import sentence
@@ -162,18 +159,12 @@ def _next(found: Standing | None) -> str:
     return next((step for step in ("enrol", "sign", "refuse", "lost") if step not in done), "end")
 
 
-@cache
 def _static() -> dict[str, bytes]:
-    folder = files("api.training") / "static"
-    return {each.name: each.read_bytes() for each in folder.iterdir() if each.name[each.name.rfind(".") :] in TYPES}
+    return static_of("api.training")
 
 
-@cache
 def _build() -> str:
-    whole = hashlib.sha256()
-    for name, data in sorted(_static().items()):
-        whole.update(name.encode() + b"\0" + data)
-    return whole.hexdigest()[:12]
+    return build_of("api.training")
 
 
 def _grouped(number: str) -> str:

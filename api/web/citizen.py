@@ -16,9 +16,10 @@ from api.web import answers, thumbnails
 from api.web.access import ANYONE, open_to_anyone
 from api.web.answers import Answer
 from api.web.lookup import Found, by_code, by_id, opens
+from api.web.pages import TYPES
 from api.web.parts import Parts, WebParts
 from api.web.problems import status_of
-from api.web.shell import TYPES, build, render, shell, static
+from api.web.shell import build, render, shell, static
 from core.errors import BadInput, NotFound, ServiceError
 from core.limits import LIMITS
 from core.logs import logger

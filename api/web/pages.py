@@ -1,14 +1,21 @@
-"""The pages' template environment."""
+"""What all pages share: sentences, escaping, the files beside a package's templates; and the citizen's environment."""
 
+import hashlib
 import html
 from functools import cache
-from typing import Any
+from importlib.resources import files
+from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from core.messages import sentence
 
-__all__ = ["Markup", "environment", "t"]
+__all__ = ["TYPES", "Markup", "build_of", "environment", "static_of", "t"]
+
+TYPES: Final = {
+    ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml",
+    ".png": "image/png",
+}  # fmt: skip
 
 
 class Markup(str):
@@ -36,3 +43,19 @@ def environment() -> Environment:
     made = Environment(loader=PackageLoader("api.web"), autoescape=True, undefined=StrictUndefined)
     made.globals["t"] = t
     return made
+
+
+@cache
+def static_of(package: str) -> dict[str, bytes]:
+    """Style, scripts and pictures beside the templates of ``package``, by name."""
+    folder = files(package) / "static"
+    return {each.name: each.read_bytes() for each in folder.iterdir() if each.name[each.name.rfind(".") :] in TYPES}
+
+
+@cache
+def build_of(package: str) -> str:
+    """Stands in the address of every static file of ``package``: other bytes, other address."""
+    whole = hashlib.sha256()
+    for name, data in sorted(static_of(package).items()):
+        whole.update(name.encode() + b"\0" + data)
+    return whole.hexdigest()[:12]

@@ -7,21 +7,16 @@ import json
 import re
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from typing import Final
 
 from api.web.answers import Answer, time_text
-from api.web.pages import Markup, environment
+from api.web.pages import Markup, build_of, environment, static_of
 from core.messages import sentence
 from core.values import Realm
 from verification.report import SignatureReport
 
 __all__ = ["Shell", "render", "shell", "static"]
 
-TYPES: Final = {
-    ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml",
-    ".png": "image/png",
-}  # fmt: skip
 _OFFLINE: Final = ("citizen.css", "citizen.js", "seal.js", "icon.svg")
 """What the page needs without a network."""
 
@@ -35,20 +30,14 @@ class Shell:
     manifest: bytes
 
 
-@cache
 def static() -> dict[str, bytes]:
     """Files of ours beside the templates, by name."""
-    folder = files("api.web") / "static"
-    return {each.name: each.read_bytes() for each in folder.iterdir() if each.name[each.name.rfind(".") :] in TYPES}
+    return static_of("api.web")
 
 
-@cache
 def build() -> str:
     """Stands in the address of every static file: other bytes, other address."""
-    whole = hashlib.sha256()
-    for name, data in sorted(static().items()):
-        whole.update(name.encode() + b"\0" + data)
-    return whole.hexdigest()[:12]
+    return build_of("api.web")
 
 
 def render(host: str, realm: Realm, answer: Answer | None = None) -> bytes:
