@@ -70,7 +70,6 @@ _PRELOAD = (
     "verification.engine.codes:warm",
     "verification.worker:warm",
     "signer.papers.work:warm",
-    "signer.requests.work:warm",
     "signer.decisions.preview:warm",
 )
 

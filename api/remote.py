@@ -32,7 +32,6 @@ from signer.papers import PageCache
 from signer.providers.desk import ProviderDesk
 from signer.providers.opening import open_providers, provider_anchors
 from signer.requests import store
-from signer.requests.checking import SandboxedCheck
 from signer.requests.desk import RequestDesk
 from signer.requests.parts import Validation
 from verification.policy import TrustAnchor
@@ -98,10 +97,7 @@ def open_remote(
     )  # fmt: skip
     requests = RequestDesk(
         signing=desk, directory=basis.directory, sandbox=basis.sandbox, papers=papers, links=links, validation=validation,
-        files=SandboxedCheck(
-            clock=basis.clock, sandbox=basis.sandbox, anchors=(*anchors, *provider_anchors(settings, basis.realm))
-        ),
-        pictures=pictures, remote=providers.credential, jobs=jobs,
+        anchors=(*anchors, *provider_anchors(settings, basis.realm)), pictures=pictures, remote=providers.credential, jobs=jobs,
     )  # fmt: skip
     jobs.serve("step", requests.advance)
     room = Room(

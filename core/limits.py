@@ -115,7 +115,6 @@ LIMITS: Final[dict[str, int]] = {
     "request.link_days": 7,  # after the deadline: a signer's link still says what became of it, and gives the file
     "request.sweep_seconds": 5,  # how often the signer looks for deadlines, ended leases and work left behind
     "request.create_seconds": 240,  # how long the web process waits while the papers of a new request are looked at
-    "request.papers_together": 12,  # small papers of one request in one child for the last look
     "request.papers_at_once": 2,  # PDFs of one request in the sandbox at a time
     "enter.seconds": 300,  # to answer the question at the signing page's entry
     "pass.seconds": 1_800,  # reading and refusing after that answer; approving asks the passkey again
@@ -157,6 +156,7 @@ LIMITS: Final[dict[str, int]] = {
     "rate.picture_total_minute": 60_000,
     "paper.bytes": 64 * 1024 * 1024,  # one PDF that a portal gives to be signed
     "paper.pages": 300,
+    "pades.catalog_bytes": 1024 * 1024,  # of a paper's catalog, kept from the opening of a step until its signature
     "paper.text_letters": 100_000,  # of one page
     "paper.cache_bytes": 64 * 1024 * 1024,  # pictures of pages that a signer process keeps
     "paper.drawing": 2,  # papers being drawn at a time

@@ -23,7 +23,7 @@ from signer.copies.pictures import Pictures
 from signer.copies.register import Book, Register, book_table, lines_sha256
 from signer.copies.wording import Wording
 from signer.credentials import Credential
-from signer.formats import pades
+from signer.formats import dss, pades
 from signer.keystores.model import KeyPurpose
 
 __all__ = ["BookDesk"]
@@ -137,7 +137,7 @@ class BookDesk:
             credential = await desk.credentials.get(uow, order.credential_id)
         assert credential.certificate is not None
         chain, ocsps, crls = await self.checks.evidence([credential.certificate])
-        final = pades.append_dss(await desk.documents.get(name), certificates=chain, ocsps=ocsps, crls=crls)
+        final = dss.append(await desk.documents.get(name), certificates=chain, ocsps=ocsps, crls=crls)
         await self.checks.require_sound(final, agency)
         await desk.log.sequence()
         return await desk.documents.put(final)

@@ -34,7 +34,7 @@ from signer.copies.pictures import Pictures
 from signer.copies.questions import CopyQuestions
 from signer.copies.register import Register
 from signer.copies.wording import Wording, legal_date
-from signer.formats import pades
+from signer.formats import dss, pades
 from signer.formats.typeface import typeface
 from signer.keystores.model import KeyPurpose
 
@@ -270,7 +270,7 @@ class CopyDesk:
         sealed = await desk.documents.get(orders[-1].signed_document or "")
         certificates = [c.certificate for c in credentials if c.certificate is not None]
         chain, ocsps, crls = await self.checks.evidence(certificates)
-        released = pades.append_dss(sealed, certificates=chain, ocsps=ocsps, crls=crls)
+        released = dss.append(sealed, certificates=chain, ocsps=ocsps, crls=crls)
         note("evidence")
         await self.checks.require_sound(released, agency)
         note("self_check")

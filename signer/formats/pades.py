@@ -10,25 +10,22 @@ Two forms of each step: over bytes, and over an open file (``…_in``) for docum
 import datetime as dt
 import hashlib
 import io
-import zlib
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 from asn1crypto import cms as asn1
 from cryptography.exceptions import InvalidSignature
-from pyhanko.pdf_utils import generic
-from pyhanko.pdf_utils.generic import pdf_name as name
 
 from core.certificates import Certificate
 from core.errors import Broken
 from core.formats.cms import CmsProfile
 from core.values import Digest, DigestAlgorithm, SignatureAlgorithm
-from signer.formats.fields import RANGE_WIDTH, Appearance, Holes, fill, open_update
+from signer.formats.dss import Ground
+from signer.formats.fields import RANGE_WIDTH, Appearance, Holes, fill
 
 __all__ = [
     "Appearance",
     "PreparedSignature",
-    "append_dss",
     "check",
     "check_in",
     "embed",
@@ -53,10 +50,13 @@ class PreparedSignature:
     signed_attributes: bytes
     to_sign: Digest
     algorithm: SignatureAlgorithm
+    ground: Ground | None = None
+    """Where validation data goes once it is signed; None where the document is ours and can be read then."""
 
     def to_json(self) -> dict[str, Any]:
         """All but the document."""
-        return {
+        ground = {} if self.ground is None else {"ground": self.ground.to_json()}
+        return ground | {
             "field": self.field, "byte_range": list(self.byte_range), "message_digest": self.message_digest.hex(),
             "signed_attributes": self.signed_attributes.hex(), "to_sign": self.to_sign.hex,
             "digest": self.to_sign.algorithm.value, "algorithm": self.algorithm.value,
@@ -72,6 +72,7 @@ class PreparedSignature:
             signed_attributes=bytes.fromhex(value["signed_attributes"]),
             to_sign=Digest(DigestAlgorithm(value["digest"]), bytes.fromhex(value["to_sign"])),
             algorithm=SignatureAlgorithm(value["algorithm"]),
+            ground=Ground.from_json(value["ground"]) if "ground" in value else None,
         )  # fmt: skip
 
 
@@ -197,28 +198,3 @@ def check_in(stream: BinaryIO, prepared: PreparedSignature, certificate: bytes) 
         Certificate.parse(certificate).verify(value, attributes, prepared.algorithm)
     except InvalidSignature as error:
         raise Broken("pades.self_check", detail="signature") from error
-
-
-def append_dss(document: bytes, *, certificates: list[bytes], ocsps: list[bytes], crls: list[bytes]) -> bytes:
-    """Validation data as one incremental update: ``/DSS`` without ``/VRI`` (EN 319 142-1 §5.4.2)."""
-    stream = io.BytesIO(document)
-    writer = open_update(stream)
-
-    def streams(items: list[bytes]) -> generic.ArrayObject:
-        unique = list(dict.fromkeys(items))
-        return generic.ArrayObject(
-            writer.add_object(
-                generic.StreamObject({name("/Filter"): name("/FlateDecode")}, encoded_data=zlib.compress(item))
-            )
-            for item in unique
-        )
-
-    dss = generic.DictionaryObject({name("/Type"): name("/DSS"), name("/Certs"): streams(certificates)})
-    if ocsps:
-        dss[name("/OCSPs")] = streams(ocsps)
-    if crls:
-        dss[name("/CRLs")] = streams(crls)
-    writer.root[name("/DSS")] = writer.add_object(dss)
-    writer.update_root()
-    writer.write_in_place()
-    return stream.getvalue()

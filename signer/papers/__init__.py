@@ -1,7 +1,8 @@
 """Papers that portals give to be signed: looked into, made ready and shown. Hostile bytes are parsed in the sandbox only.
 
 The bytes of a paper never change: a signature is one incremental update, of which the sandbox makes the PDF side. What
-is hashed, and so approved, is computed here, over bytes that begin with the paper as it was given.
+is hashed, and so approved, is computed here, over bytes that begin with the paper as it was given. How a checker will
+judge the finished file is tried there too, before anybody is asked.
 """
 
 import asyncio
@@ -11,16 +12,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from core.errors import BadInput, Broken
+from core.errors import BadInput, Broken, ServiceError
 from core.formats.cms import CmsProfile
 from core.limits import LIMITS
 from core.sandbox import Sandbox
 from signer.formats import pades
+from signer.formats.dss import Ground
 from signer.formats.fields import RANGE_WIDTH, Holes
 from signer.formats.stamp import StampText
 from signer.papers import work
 from signer.papers.cache import PageCache, page_image, page_text
 from signer.papers.model import EarlierSignature, PageFacts, PaperFacts, Placement, Spot
+from verification.engine.document import DocumentFacts
+from verification.worker import facts_of
 
 __all__ = [
     "EarlierSignature",
@@ -56,12 +60,12 @@ async def inspect(sandbox: Sandbox, document: bytes, placements: Sequence[Placem
 async def prepare(
     sandbox: Sandbox, document: bytes, profile: CmsProfile, *, placement: Placement | None, signed_at: dt.datetime,
     signer_name: str, reason: str | None, timestamp_size: int, field: str, stamp: StampText | None,
-) -> pades.PreparedSignature:  # fmt: skip
-    """The paper with one more update, complete but for the signature value.
+) -> tuple[pades.PreparedSignature, DocumentFacts]:  # fmt: skip
+    """The paper with one more update, complete but for the signature value, and how its rehearsal was judged.
 
     ``field`` names a new field (no full stop inside); ``placement`` of kind ``field`` uses its own. ``timestamp_size``:
     bytes kept for the time-stamp. Raises what ``inspect`` raises of placements, ``pades.unreadable``,
-    ``request.field_…``, ``compose.glyph_missing``, ``sandbox.*``.
+    ``pades.catalog_too_large``, ``request.field_…``, ``compose.glyph_missing``, ``sandbox.*``.
     """
     size = profile.size + timestamp_size
     arguments = {
@@ -74,14 +78,21 @@ async def prepare(
 
 def _finished(
     document: bytes, update: bytes, answer: dict[str, Any], size: int, profile: CmsProfile
-) -> pades.PreparedSignature:
+) -> tuple[pades.PreparedSignature, DocumentFacts]:
     holes = Holes(contents=int(answer["contents"]), size=size, byte_range=int(answer["byte_range"]))
     _require_holes(len(document), update, holes)
     stream = io.BytesIO()
     stream.write(document)
     stream.write(update)
     prepared = pades.finish_in(stream, holes, field=str(answer["field"]), profile=profile)
-    return replace(prepared, document=stream.getvalue())
+    try:
+        ground, facts = Ground.from_json(answer["ground"]), facts_of(answer["facts"])
+    except (KeyError, TypeError, ValueError, ServiceError) as error:  # a paper that took its sandbox over
+        raise Broken("sandbox.failed", detail="rehearsal") from error
+    whole = stream.getvalue()
+    if ground.size != len(whole) or not len(document) <= ground.startxref < len(whole):
+        raise Broken("sandbox.failed", detail="ground")
+    return replace(prepared, document=whole, ground=ground), facts
 
 
 def _require_holes(start: int, update: bytes, holes: Holes) -> None:

@@ -13,6 +13,7 @@ from signer.formats.stamp import StampText, draw
 from signer.formats.typeface import typeface
 from signer.papers import inspecting, rendering
 from signer.papers.model import Placement
+from signer.papers.rehearsal import rehearse
 from signer.papers.spots import find_spot
 from verification import worker
 
@@ -26,7 +27,7 @@ def inspect(payload: bytes, arguments: dict[str, Any]) -> tuple[dict[str, Any], 
 
 
 def prepare(payload: bytes, arguments: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-    """The update to append, and where its holes are; the document itself stays with who gave it.
+    """The update to append, where its holes are, and its rehearsal; the document itself stays with who gave it.
 
     ``arguments``: placement, field, size (bytes of the CMS), signed_at, signer_name, reason, stamp.
     """
@@ -52,8 +53,9 @@ def prepare(payload: bytes, arguments: dict[str, Any]) -> tuple[dict[str, Any], 
         )  # fmt: skip
     except pypdfium2.PdfiumError as error:
         raise BadInput("pades.unreadable") from error
+    document, at = stream.getvalue(), dt.datetime.fromisoformat(arguments["signed_at"])
     answer = {"field": field, "contents": holes.contents, "size": holes.size, "byte_range": holes.byte_range}
-    return answer, stream.getvalue()[len(payload) :]
+    return answer | rehearse(document, holes, field=field, at=at), document[len(payload) :]
 
 
 def pictures(payload: bytes, arguments: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
@@ -94,7 +96,7 @@ def warm() -> None:
     anchor = Placement(kind="anchor", text="Here", width=120, height=40).to_json()
     inspect(document, {"placements": [anchor]})
     stamp = StampText(signer="Nguyễn Văn A", signed_at=at, reason="Thử").to_json()
-    wanted = {"placement": anchor, "field": "A", "size": 100, "signed_at": at.isoformat(), "signer_name": "A",
+    wanted = {"placement": anchor, "field": "A", "size": 2_000, "signed_at": at.isoformat(), "signer_name": "A",
               "reason": "B", "stamp": stamp}  # fmt: skip
     _, update = prepare(document, wanted)
     for page_document in (document, document + update):

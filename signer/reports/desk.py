@@ -16,7 +16,7 @@ from core.ids import new_id
 from core.values import Digest, Realm
 from signer.ceremony import SigningDesk, profile_of
 from signer.enrolment import Enrolment
-from signer.formats import pades
+from signer.formats import dss, pades
 from signer.reports import sheet
 from signer.reports.sheet import CheckedFile
 from verification.report import Report
@@ -74,7 +74,7 @@ class SheetDesk:
         signed = pades.embed(prepared, cms)
         pades.check(signed, prepared, certificate.der)
         chain, ocsps, crls = await self.checks.evidence([certificate.der])
-        final = pades.append_dss(signed, certificates=chain, ocsps=ocsps, crls=crls)
+        final = dss.append(signed, certificates=chain, ocsps=ocsps, crls=crls)
         # 5 check
         await self.checks.require_sheet(final, self.realm)
         return final

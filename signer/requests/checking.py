@@ -1,94 +1,130 @@
-"""The last look at a signed paper before it is given out: finished and judged in the sandbox, compared here.
+"""The two looks at a paper. The first asks what its bytes decide, before anybody is asked; the second what was signed.
 
-Papers of one request share a child: they come from one portal, which can only deceive about its own. In a paper are the
-signatures of its request, each in its field and by its certificate, and those that the paper carried when it was given:
-nothing more. Ours must be TOTAL-PASSED, earlier ones are not ours to judge, and nothing in the file may speak against it.
+*Rehearsed* in the sandbox, with a stand-in's signature: the paper carries the signatures it should, each fits its bytes,
+and nothing in the file speaks against it. What the sandbox read is only compared here.
+
+*Signed* in this process, over our own copy of the bytes: each signature of the request is read by the checker's own
+reader, fits the digest around its hole, is by the certificate of its order, carries a time-stamp over its value, and both
+lead to our anchors with what a verifier needs later. The document around the hole is hashed, never parsed.
 """
 
-import base64
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from core.certificates import Certificate
-from core.clock import Clock
-from core.errors import Broken, ServiceError
-from core.sandbox import Sandbox
-from signer.requests import work
-from signer.requests.parts import SignedPaper
+from core.errors import Broken
+from signer.formats.pades import PreparedSignature
+from signer.papers.model import EarlierSignature
+from signer.requests.signed import Signed
+from verification.engine.cms import CmsFault, open_cms, open_token
 from verification.engine.document import DocumentFacts
+from verification.engine.paths import Revocation, find_path, revocation_of
 from verification.policy import TrustAnchor
-from verification.report import Indication, SignatureReport, SubIndication
-from verification.worker import facts_of
 
-__all__ = ["SandboxedCheck"]
+__all__ = ["LastLook", "require_rehearsed"]
 
 _TRUST = frozenset({
     "verify.no_trusted_path", "verify.certificate_expired", "verify.certificate_not_yet_valid",
     "verify.certificate_unfit", "verify.certificate_revoked", "verify.revocation_not_checked", "verify.timestamp_wrong",
     "verify.time_in_future", "verify.signature_constraint",
 })  # fmt: skip
-"""What may be said of a stranger's signature without a word about its bytes."""
+"""What a rehearsal may say of a signature: whom to trust is not its question."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SandboxedCheck:
-    """Satisfies ``signer.requests.parts.FileCheck``."""
+def require_rehearsed(
+    facts: DocumentFacts, field: str, *, ours: Sequence[Signed], earlier: Sequence[EarlierSignature]
+) -> None:
+    """``field`` holds the stand-in's signature. Raises ``request.self_check``.
 
-    clock: Clock
-    sandbox: Sandbox
-    anchors: tuple[TrustAnchor, ...]
-    """Our own roots; of providers and external time-stamping authorities too."""
-
-    async def finish(
-        self, papers: Sequence[SignedPaper], *, validation: tuple[list[bytes], list[bytes], list[bytes]]
-    ) -> list[bytes]:
-        """Raises ``request.self_check``; ``sandbox.*`` where the sandbox itself does not answer."""
-        arguments = {
-            kind: [base64.b64encode(each).decode() for each in items]
-            for kind, items in zip(("certificates", "ocsps", "crls"), validation, strict=True)
-        } | {
-            "at": self.clock.now().isoformat(), "anchors": [anchor.to_json() for anchor in self.anchors],
-            "sizes": [len(paper.data) for paper in papers],
-        }  # fmt: skip
-        answer, updates = await self.sandbox.run(work.finish, b"".join(paper.data for paper in papers), arguments)
-        finished, at = [], 0
-        try:
-            if sum(answer["sizes"]) != len(updates):
-                raise Broken("request.self_check", detail="answer")
-            for paper, facts, size in zip(papers, answer["facts"], answer["sizes"], strict=True):
-                _require_sound(facts_of(facts), paper)
-                finished.append(paper.data + updates[at : at + size])  # what was signed is our own copy of it
-                at += size
-        except Broken:
-            raise
-        except (KeyError, TypeError, ValueError, ServiceError) as error:  # papers that took their sandbox over
-            raise Broken("request.self_check", detail="answer") from error
-        return finished
-
-
-def _require_sound(facts: DocumentFacts, paper: SignedPaper) -> None:
-    wanted = {each.field: each for each in paper.wanted}
-    mine = [s for s in facts.signatures if s.field in wanted]
-    others = [(s.field, s.signer) for s in facts.signatures if s.field not in wanted]
-    bad = [str(s.sub_indication or s.indication) for s in mine if not _passed(s, remote=wanted[s.field].remote)]
-    # fields whose certificates others have to vouch for
-    lenient = {s.field for s in facts.signatures if s.field not in wanted or wanted[s.field].remote}
-    bad += [
-        f.code
-        for f in facts.findings
-        if f.severity == "error" and not (f.code in _TRUST and f.evidence.get("field") in lenient)
-    ]
-    if sorted((s.field, s.certificate_sha256) for s in mine) != sorted(
-        (each.field, Certificate.parse(each.certificate).sha256.hex()) for each in paper.wanted
-    ):
+    ``ours``: signatures of the request that are in the paper already; ``earlier``: what it carried when it was given.
+    """
+    mine = {str(each.order.prepared["field"]): Certificate.parse(each.certificate).sha256.hex() for each in ours}
+    found = [(s.field, s.certificate_sha256) for s in facts.signatures if s.field in mine]
+    others = [(s.field, s.signer) for s in facts.signatures if s.field not in mine and s.field != field]
+    bad = [str(s.sub_indication) for s in facts.signatures if (s.field in mine or s.field == field) and not s.integrity]
+    bad += [f.code for f in facts.findings if f.severity == "error" and f.code not in _TRUST]
+    if sorted(found) != sorted(mine.items()) or [s.field for s in facts.signatures].count(field) != 1:
         bad.append("missing")
-    if sorted(others) != sorted((each.field, each.signer) for each in paper.earlier):
+    if sorted(others) != sorted((each.field, each.signer) for each in earlier):
         bad.append("another signature")
     if bad:
         raise Broken("request.self_check", detail=", ".join(bad))
 
 
-def _passed(signature: SignatureReport, *, remote: bool) -> bool:
-    if remote and signature.sub_indication is SubIndication.TRY_LATER:
-        return signature.integrity and signature.trusted
-    return signature.indication is Indication.TOTAL_PASSED
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A certificate with those it came with, and whether its revocation data is ours to have."""
+
+    certificate: x509.Certificate
+    others: tuple[x509.Certificate, ...]
+    stamps: bool
+    checked: bool
+
+
+class LastLook:
+    """At all papers of one request. First ``require_fits`` for each signature, then ``require_trusted`` once."""
+
+    def __init__(self) -> None:
+        self._seen: dict[_Seen, tuple[dt.datetime, dt.datetime]] = {}
+
+    def require_fits(self, document: bytes, signed: Signed) -> None:
+        """The value against the bytes, the certificate and the time-stamp. Raises ``request.self_check``."""
+        prepared = PreparedSignature.from_json(signed.order.prepared, b"")
+        zero, start, end, rest = prepared.byte_range
+        view = memoryview(document)
+        try:
+            hole = bytes.fromhex(document[start + 1 : end - 1].decode("ascii"))
+            opened = open_cms(hole, [view[zero:start], view[end : end + rest]])
+            if opened.token is None:
+                raise CmsFault("format", "no time-stamp")
+            stamper, at = open_token(opened.token, opened.signature)
+        except (CmsFault, ValueError, x509.ExtensionNotFound) as error:
+            raise Broken("request.self_check", detail=str(error)) from error
+        if not opened.ess or opened.certificate.public_bytes(Encoding.DER) != signed.certificate:
+            raise Broken("request.self_check", detail="certificate")
+        own = signed.order.provider is None
+        self._note(_Seen(opened.certificate, opened.others, stamps=False, checked=own), at)
+        self._note(_Seen(stamper.certificate, stamper.others, stamps=True, checked=False), at)
+
+    def _note(self, seen: _Seen, at: dt.datetime) -> None:
+        first, last = self._seen.get(seen, (at, at))
+        self._seen[seen] = (min(first, at), max(last, at))
+
+    def require_trusted(
+        self, anchors: Sequence[TrustAnchor], validation: tuple[list[bytes], list[bytes], list[bytes]]
+    ) -> None:
+        """Every certificate leads to an anchor, and ours is good, from its first to its last use.
+
+        ``validation``: what goes into the files (certificates, OCSP responses, CRLs). Raises ``request.self_check``.
+        """
+        certificates, ocsps, crls = validation
+        pool, data = (
+            [x509.load_der_x509_certificate(der) for der in certificates],
+            Revocation(tuple(ocsps), tuple(crls)),
+        )
+        for seen, moments in self._seen.items():
+            for moment in set(moments):
+                _require_good(seen, moment, anchors, pool, data)
+
+
+def _require_good(
+    seen: _Seen, moment: dt.datetime, anchors: Sequence[TrustAnchor], pool: list[x509.Certificate], data: Revocation
+) -> None:
+    roots = [each for each in anchors if seen.stamps or not each.timestamps_only]
+    path = find_path(seen.certificate, (*seen.others, *pool), roots, moment)
+    if path is None:
+        raise Broken("request.self_check", detail="verify.no_trusted_path")
+    if not seen.certificate.not_valid_before_utc <= moment <= seen.certificate.not_valid_after_utc:
+        raise Broken("request.self_check", detail="verify.certificate_expired")
+    if not seen.checked:
+        return
+    for subject, issuer in pairwise(path.certificates):
+        state, _ = revocation_of(subject, issuer, data, moment)
+        if state != "good":
+            code = "verify.certificate_revoked" if state == "revoked" else "verify.revocation_not_checked"
+            raise Broken("request.self_check", detail=code)

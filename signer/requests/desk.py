@@ -99,8 +99,10 @@ class RequestDesk(Parts):
 
     # ------------------------------------------------------------------------------------------------------- work
     async def advance(self, step_id: str, note: Note) -> str:
-        """The durable work of kind ``step``."""
-        return await settling.advance(self, step_id, note)
+        """The durable work of kind ``step``. Who waits for the step hears of it before its job is written off."""
+        done = await settling.advance(self, step_id, note)
+        self._settled(step_id)
+        return done
 
     def go_on(self, step_id: str) -> None:
         """A person has answered: the work goes on, and whoever waits for the step is told at its end."""
@@ -153,7 +155,7 @@ class RequestDesk(Parts):
         waiting = self._waiting.setdefault(step_id, [])
         waiting.append(future)
         try:
-            if step_id in self._busy or await self._at_work(step_id):
+            if await self._at_work(step_id):
                 await asyncio.wait([future], timeout=seconds)
         finally:
             if future in waiting:

@@ -24,14 +24,14 @@ from audit.outbox import EventType
 from core.certificates import Certificate
 from core.clock import timestamp_text
 from core.db import UnitOfWork
-from core.errors import Conflict, Refused, ServiceError
+from core.errors import Broken, Conflict, Refused, ServiceError
 from core.ids import new_id
 from core.limits import LIMITS
 from signer.activation import redeem
 from signer.asking import open_question
 from signer.credentials import Credential
 from signer.requests import store
-from signer.requests.ending import require_open, take_back
+from signer.requests.ending import failed, require_open, take_back
 from signer.requests.model import OpenedStep, RequestStep, RequestView
 from signer.requests.parts import Parts, tell
 from signer.requests.preparing import Fixed, prepare_all
@@ -240,10 +240,18 @@ def _shown(view: RequestView, step: RequestStep) -> OpenedStep:
 
 @contextlib.asynccontextmanager
 async def _held(parts: Parts, taken: _Taken) -> AsyncIterator[None]:
-    """While this lasts the lease is kept running; it ends at once if something goes wrong."""
+    """While this lasts the lease is kept running; it ends at once if something goes wrong.
+
+    A paper whose rehearsal fails would fail after the approval too: its request ends here, and the portal hears of it.
+    """
     keeping = asyncio.create_task(_keep(parts, taken))
     try:
         yield
+    except Broken as error:
+        if error.code == "request.self_check":
+            await _fail(parts, taken, error)
+        await _give_back(parts, taken)
+        raise
     except BaseException:
         await _give_back(parts, taken)
         raise
@@ -272,6 +280,13 @@ async def _give_back(parts: Parts, taken: _Taken) -> None:
         step = view.step(taken.step.id)
         if step.state == "ready" and step.lease == taken.lease:
             await store.set_step(uow, step.id, lease=None, leased_until=None)
+
+
+async def _fail(parts: Parts, taken: _Taken, error: Broken) -> None:
+    async with parts.signing.db.write() as uow:
+        view = await store.locked(uow, step_id=taken.step.id)
+        if view.state == "open" and view.step(taken.step.id).lease == taken.lease:
+            await failed(uow, parts, view, error.code)
 
 
 # --------------------------------------------------------------------------------------------------------------- ask

@@ -19,14 +19,15 @@ from signer.ceremony import SigningDesk
 from signer.credentials import Credential
 from signer.formats.pades import Appearance, PreparedSignature
 from signer.formats.stamp import StampText
-from signer.papers.model import EarlierSignature, PaperFacts, Placement
+from signer.papers.model import PaperFacts, Placement
 from signer.requests.evidence import said_of
 from signer.requests.model import RequestView, SignatureRequest
 from signer.requests.records import change_table
+from verification.engine.document import DocumentFacts
+from verification.policy import TrustAnchor
 
 __all__ = [
-    "FileCheck", "Links", "Papers", "Parts", "Pictures", "Remote", "SignedPaper", "Validation",
-    "Wanted", "event_id", "no_remote", "record", "tell",
+    "Links", "Papers", "Parts", "Pictures", "Remote", "Validation", "event_id", "no_remote", "record", "tell",
 ]  # fmt: skip
 
 
@@ -40,8 +41,8 @@ class Papers(Protocol):
         self, sandbox: Sandbox, document: bytes, profile: CmsProfile, *, placement: Placement | None,
         signed_at: dt.datetime, signer_name: str, reason: str | None, timestamp_size: int, field: str,
         stamp: StampText | None,
-    ) -> PreparedSignature:  # fmt: skip
-        """The document with one more signature field, complete but for the value."""
+    ) -> tuple[PreparedSignature, DocumentFacts]:  # fmt: skip
+        """The document with one more signature field, complete but for the value, and how its rehearsal was judged."""
 
 
 class Links(Protocol):
@@ -65,37 +66,6 @@ class Validation(Protocol):
 
     async def evidence(self, certificates: list[bytes]) -> tuple[list[bytes], list[bytes], list[bytes]]:
         """(certificates, OCSP responses, CRLs) for B-LT, all DER."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """A signature of the request that must be in a paper."""
-
-    field: str
-    """Full name of its field."""
-    certificate: bytes
-    """DER."""
-    remote: bool = False
-    """A provider's key: its authority's revocation data is not ours to have."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignedPaper:
-    """A paper that everybody has signed, and all that may be in it: nothing else."""
-
-    data: bytes
-    wanted: tuple[Wanted, ...]
-    earlier: tuple[EarlierSignature, ...] = ()
-    """What the paper carried when it was given; not ours to judge."""
-
-
-class FileCheck(Protocol):
-    """The last look at files before they are released."""
-
-    async def finish(
-        self, papers: Sequence[SignedPaper], *, validation: tuple[list[bytes], list[bytes], list[bytes]]
-    ) -> list[bytes]:
-        """``papers`` of one request with validation data, each judged whole. Raises ``request.self_check``, ``sandbox.*``."""
 
 
 class Pictures(Protocol):
@@ -124,8 +94,9 @@ class Parts:
     papers: Papers
     links: Links
     validation: Validation
-    files: FileCheck
     pictures: Pictures
+    anchors: tuple[TrustAnchor, ...]
+    """Our own roots; of providers and external time-stamping authorities too."""
     remote: Remote = no_remote
 
     @property

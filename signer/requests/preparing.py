@@ -14,11 +14,13 @@ from signer.ceremony import profile_of
 from signer.credentials import Credential
 from signer.formats import cades, pades
 from signer.formats.stamp import StampText
-from signer.papers.model import Placement
+from signer.papers.model import PaperFacts, Placement
+from signer.requests.checking import require_rehearsed
 from signer.requests.making import gather_few
 from signer.requests.model import RequestDocument, RequestStep, RequestView
 from signer.requests.parts import Parts
 from signer.requests.rights import capacity_of
+from signer.requests.signed import Signed, signed_of
 
 __all__ = ["Fixed", "prepare_all", "require_official"]
 
@@ -45,7 +47,9 @@ async def prepare_all(parts: Parts, view: RequestView, step: RequestStep, creden
     """All documents, in their order. Raises ``request.*``, ``pades.*``, ``cades.other_digest``, ``sandbox.*``."""
     words = await _words(parts, view, step, credential)
     profile = profile_of(credential)
-    return await gather_few([_one(parts, view, step, document, profile, words) for document in view.documents])
+    signed = await signed_of(parts, view)
+    papers = zip(view.documents, signed, strict=True)
+    return await gather_few([_one(parts, view, step, document, made, profile, words) for document, made in papers])
 
 
 async def _words(parts: Parts, view: RequestView, step: RequestStep, credential: Credential) -> _Words:
@@ -71,8 +75,9 @@ async def _words(parts: Parts, view: RequestView, step: RequestStep, credential:
 
 
 async def _one(
-    parts: Parts, view: RequestView, step: RequestStep, document: RequestDocument, profile: CmsProfile, words: _Words
-) -> Fixed:
+    parts: Parts, view: RequestView, step: RequestStep, document: RequestDocument, signed: list[Signed],
+    profile: CmsProfile, words: _Words,
+) -> Fixed:  # fmt: skip
     documents, now = parts.signing.documents, parts.clock.now()
     if document.kind == "digest":
         detached = cades.prepare(document.given(), profile, signed_at=now)
@@ -83,12 +88,13 @@ async def _one(
         await require_official(parts, view, step, document, data)
     placement = None if step.placement is None else Placement.from_json(dict(step.placement))
     field = placement.field if placement is not None and placement.kind == "field" else f"Dauso-{step.id}"
-    prepared = await parts.papers.prepare(
+    prepared, facts = await parts.papers.prepare(
         parts.sandbox, data, profile, placement=placement, signed_at=now, signer_name=words.signer,
         reason=view.reason or None, timestamp_size=parts.signing.timestamps.size, field=field,
         stamp=words.stamp,
     )  # fmt: skip
     _require_as_asked(data, prepared, profile, field)
+    require_rehearsed(facts, field, ours=signed, earlier=PaperFacts.from_json(dict(document.facts)).signatures)
     name = await documents.put(prepared.document)
     return Fixed(prepared=replace(prepared, document=b""), name=name, base=document.current)
 

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -97,7 +98,7 @@ def _cut(data: bytes, content_type: bytes) -> _Parts:
         raise CmsFault("format", str(error)) from error
 
 
-def open_cms(data: bytes, covered: list[bytes] | None, content_type: bytes = _DATA) -> Signed:
+def open_cms(data: bytes, covered: Sequence[bytes | memoryview] | None, content_type: bytes = _DATA) -> Signed:
     """Check digest, signature value and ESS certificate. ``covered``: detached content. Raises ``CmsFault``."""
     parts = _cut(data, content_type)
     if covered is not None and parts.content:

@@ -21,7 +21,7 @@ from pyhanko_certvalidator import ValidationContext
 from core.errors import BadInput, Broken, Refused
 from core.formats.cms import CmsProfile
 from core.values import SignatureAlgorithm as Algorithm
-from signer.formats import pades
+from signer.formats import dss, pades
 
 AT = dt.datetime(2026, 11, 25, 3, 0, tzinfo=dt.UTC)
 
@@ -125,7 +125,7 @@ async def test_a_certification_and_a_second_signature_with_validation_data_both_
     one = pades.embed(first, p256.cms(first))
     second = p256.prepare(one, "B", appearance=picture)
     two = pades.embed(second, p256.cms(second))
-    done = pades.append_dss(two, certificates=[p256.der], ocsps=[], crls=[])
+    done = dss.append(two, certificates=[p256.der], ocsps=[], crls=[])
     assert done.startswith(two)
     assert two.startswith(one)
     assert one.startswith(blank)
@@ -177,7 +177,7 @@ def test_unusable_input_is_refused_with_its_own_code(blank: bytes, p256: Signer)
     with pytest.raises(Broken, match=r"pades\.too_big"):
         pades.embed(plain, bytes(20_000))
     with pytest.raises(BadInput, match=r"pades\.unreadable"):
-        pades.append_dss(b"not a pdf", certificates=[], ocsps=[], crls=[])
+        dss.append(b"not a pdf", certificates=[], ocsps=[], crls=[])
 
 
 @pytest.mark.parametrize(

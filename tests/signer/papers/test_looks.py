@@ -325,7 +325,7 @@ async def test_a_paper_we_signed_is_seen_alike_and_its_stamp_is_read(sandbox, si
     for number, place in enumerate(
         (Placement(kind="coordinates", page=0, x=20, y=120, width=200, height=70), Placement(kind="none"))
     ):
-        prepared = await prepare(
+        prepared, _ = await prepare(
             sandbox, document, signer.profile, placement=place, signed_at=AT, signer_name=NAME, reason=None,
             timestamp_size=8_000, field=f"Dauso-{number}", stamp=words(),
         )  # fmt: skip

@@ -63,7 +63,7 @@ async def test_a_page_long_as_a_rope_stays_within_what_a_picture_can_be(sandbox)
 
 async def test_a_signature_is_seen_on_its_page(sandbox, signer) -> None:
     document = written()
-    prepared = await prepare(
+    prepared, _ = await prepare(
         sandbox, document, signer.profile, placement=HERE, signed_at=AT, signer_name=NAME, reason=None,
         timestamp_size=8_000, field="D", stamp=words(),
     )  # fmt: skip

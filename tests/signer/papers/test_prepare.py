@@ -13,7 +13,7 @@ from pikepdf import Dictionary, Name
 from pyhanko.sign.fields import FieldMDPAction, FieldMDPSpec, SigFieldSpec
 
 from core.errors import BadInput, Broken, Refused, ServiceError
-from signer.formats import pades
+from signer.formats import dss, pades
 from signer.formats.pades import Appearance
 from signer.papers import Placement, StampText, inspect, prepare
 from tests.signer.formats.test_pades import Signer, judge
@@ -32,7 +32,7 @@ def words(**more) -> StampText:
 
 async def ready(sandbox, document: bytes, signer: Signer, placement: Placement | None = HERE, **more):
     given = {"stamp": words(), "field": "Dauso-1", "reason": "Đồng ý", **more}
-    return await prepare(
+    prepared, facts = await prepare(
         sandbox,
         document,
         signer.profile,
@@ -42,12 +42,16 @@ async def ready(sandbox, document: bytes, signer: Signer, placement: Placement |
         timestamp_size=8_000,
         **given,
     )
+    assert [s.integrity for s in facts.signatures if s.field == prepared.field] == [True]
+    assert {f.code for f in facts.findings} <= {"verify.no_trusted_path", "verify.timestamp_untrusted"}
+    return prepared
 
 
 async def signed(sandbox, document: bytes, signer: Signer, placement: Placement | None = HERE, **more) -> bytes:
     prepared = await ready(sandbox, document, signer, placement, **more)
     made = pades.embed(prepared, signer.cms(prepared))
     pades.check(made, prepared, signer.der)
+    assert prepared.ground == dss.ground_of(made)  # what was read before the signature holds after it
     assert made.startswith(document)  # the paper's bytes stay as they were given
     return made
 
@@ -272,13 +276,15 @@ async def test_words_that_look_like_the_hole_do_not_move_it(sandbox, signer, tmp
     await require_valid(made, signer, 1, tmp_path)
 
 
-@pytest.mark.parametrize("lie", ["contents", "byte_range", "update"])
-async def test_a_sandbox_that_lies_about_its_holes_is_not_believed(sandbox, signer, lie) -> None:
+@pytest.mark.parametrize("lie", ["contents", "byte_range", "update", "size", "startxref", "catalog", "facts", "ground"])
+async def test_a_sandbox_that_lies_about_its_update_is_not_believed(sandbox, signer, lie) -> None:
     class Liar:
         async def run(self, function, payload, arguments):
             answer, update = await sandbox.run(function, payload, arguments)
             if lie == "update":
                 return answer, update.replace(b"00000000", b"00000001")
+            if lie in answer["ground"]:
+                return {**answer, "ground": {**answer["ground"], lie: 10}}, update
             return {**answer, lie: 10}, update
 
     with pytest.raises(Broken, match=r"sandbox\.failed"):

@@ -28,7 +28,6 @@ from signer.copies.pictures import Pictures
 from signer.keystores.budget import Budgets
 from signer.keystores.model import KeyPurpose
 from signer.keystores.software import make_key_file
-from signer.requests.checking import SandboxedCheck
 from signer.requests.desk import RequestDesk
 from signer.requests.model import NewDocument, NewRequest, NewStep
 from tests.conftest import BentClock
@@ -187,7 +186,7 @@ async def open_office(settings: Settings, ids: dict[str, str], jobs=None, sandbo
     anchor = TrustAnchor(certificate=by["root"].certificate, realm=Realm.TRAINING)
     desk = RequestDesk(
         signing=signing, directory=records.directory, sandbox=sandbox, papers=signer.papers, links=signer.links,
-        validation=evidence, files=SandboxedCheck(clock=clock, sandbox=sandbox, anchors=(anchor,)),
+        validation=evidence, anchors=(anchor,),
         pictures=Pictures(db, clock, documents, sandbox), jobs=jobs,
     )  # fmt: skip
     jobs.serve("step", desk.advance)

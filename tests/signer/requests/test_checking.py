@@ -1,11 +1,11 @@
-"""The last look: ours must pass whole, strangers' earlier signatures are theirs, and a lying sandbox gets nothing out."""
+"""The two looks: what a paper's bytes decide before anybody is asked, and what was signed before anything is given out."""
 
 import dataclasses
 import datetime as dt
 import io
 
 import pytest
-from asn1crypto import keys
+from asn1crypto import cms, keys
 from asn1crypto import x509 as asn1
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -13,15 +13,21 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
 from pyhanko.pdf_utils.reader import PdfFileReader
 from pyhanko.sign import signers
+from pyhanko.sign.diff_analysis import ModificationLevel
 from pyhanko_certvalidator.registry import SimpleCertificateStore
 
-from core.errors import BadInput, Broken, NotFound, Refused
+from ca_bridge.authorities.embedded import build_ocsp
+from core.certificates import Certificate
+from core.errors import Broken, Refused
+from signer import papers
+from signer.enrolment import issuer_of
 from signer.papers.model import EarlierSignature
-from signer.requests import work
-from signer.requests.checking import SandboxedCheck
+from signer.records import order_table
+from signer.requests.checking import LastLook, require_rehearsed
 from signer.requests.model import NewDocument
-from signer.requests.parts import SignedPaper, Wanted
-from tests.signer.requests.office import NOON, Here, paper
+from signer.requests.signed import signed_of
+from tests.signer.requests.office import NOON, paper
+from verification.report import Finding
 
 
 async def strangers(document: bytes) -> bytes:
@@ -63,50 +69,21 @@ async def test_a_paper_that_a_stranger_signed_before_is_signed_on(office):
     assert len(PdfFileReader(io.BytesIO(data)).embedded_signatures) == 3
 
 
-@pytest.fixture
-async def signed(office):
-    """(signed bytes, validation data, what must be in it) of a paper that is signed and not yet finished."""
-    made = await office.make("an")
-    done = await office.sign(made.steps[0])
-    async with office.db.read() as uow:
-        order = await office.desk.signing.order(uow, done.steps[0].orders[0])
-        credential = await office.desk.signing.credentials.get(uow, order.credential_id)
-    data = await office.desk.signing.documents.get(order.signed_document)
-    wanted = Wanted(field=order.prepared["field"], certificate=credential.certificate)
-    return data, await office.evidence.evidence([credential.certificate]), wanted
-
-
-async def finish(office, data, validation, wanted, check=None, earlier=()):
-    paper = SignedPaper(data=data, wanted=tuple(wanted), earlier=earlier)
-    (made,) = await (check or office.desk.files).finish([paper], validation=validation)
-    return made
-
-
-async def test_a_sound_paper_passes(office, signed):
-    data, validation, wanted = signed
-    assert (await finish(office, data, validation, [wanted])).startswith(data)
-
-
-async def test_a_signature_that_should_be_there_and_is_not_is_missed(office, signed):
-    data, validation, wanted = signed
-    other = Wanted(field="Dauso-other", certificate=wanted.certificate)
-    swapped = Wanted(field=wanted.field, certificate=office.evidence.issuing.certificate)
-    earlier = EarlierSignature(field="Theirs", signer="Công ty khác", signed_at=None)
-    for content, all_wanted, before in (
-        (data, [wanted, other], ()), (data, [wanted, wanted], ()), (data, [swapped], ()), (data, [other], ()),
-        (paper(), [wanted], ()), (data, [wanted], (earlier,)),
-    ):  # fmt: skip
-        with pytest.raises(Broken, match=r"request\.self_check"):
-            await finish(office, content, validation, all_wanted, earlier=before)
-
-
-async def test_a_signature_that_nobody_was_asked_for_gets_nothing_out(office, signed):
-    data, validation, wanted = signed
-    with pytest.raises(Broken) as caught:
-        await finish(office, await strangers(data), validation, [wanted])
-    assert "another signature" in caught.value.evidence["detail"]
-    with pytest.raises(Broken):
-        await finish(office, data, validation, [])
+async def test_earlier_validation_data_stays_and_others_see_only_more_of_it(office):
+    """A paper that we released and that is signed again: pyHanko's own analysis allows additions, and no loss."""
+    first = await office.sign((await office.make("an")).steps[0])
+    document = NewDocument(title="x", name=first.documents[0].released)
+    done = await office.sign((await office.make("binh", documents=(document,))).steps[0])
+    assert (done.state, done.problem) == ("completed", None)
+    data = await office.desk.signing.documents.get(done.documents[0].released)
+    reader = PdfFileReader(io.BytesIO(data))
+    earlier = PdfFileReader(io.BytesIO(await office.desk.signing.documents.get(document.name)))
+    assert {r.idnum for r in earlier.root["/DSS"]["/Certs"]} < {r.idnum for r in reader.root["/DSS"]["/Certs"]}
+    one, two = reader.embedded_signatures
+    for each in (one, two):
+        each.compute_integrity_info()
+        assert each.diff_result is None or each.diff_result.modification_level <= ModificationLevel.FORM_FILLING
+    assert one.diff_result is not None  # there was something to look at
 
 
 async def test_a_paper_that_already_has_the_signers_own_signature_is_signed_again(office):
@@ -118,34 +95,197 @@ async def test_a_paper_that_already_has_the_signers_own_signature_is_signed_agai
     assert len(PdfFileReader(io.BytesIO(data)).embedded_signatures) == 2
 
 
-async def test_papers_that_are_too_much_together_are_looked_at_one_by_one(office):
-    real, sizes = office.desk.files, []
+# ------------------------------------------------------------------------------------------------------- rehearsal
+@pytest.fixture
+async def rehearsed(office):
+    """(facts of a paper that one person has signed and the next is about to, its field, the signature it has)."""
+    made = await office.make(("an", "citizen", 0), ("binh", "citizen", 1))
+    after = await office.sign(made.steps[0])
+    ((first,),) = await signed_of(office.desk, after)
+    seen = []
 
-    class Narrow:
-        async def finish(self, papers, *, validation):
-            sizes.append(len(papers))
-            if len(papers) > 1:
-                raise Refused("sandbox.limit")
-            return await real.finish(papers, validation=validation)
+    class Seen:
+        inspect = staticmethod(papers.inspect)
 
-    office.desk.jobs.serve("step", dataclasses.replace(office.desk, files=Narrow()).advance)
-    documents = tuple([NewDocument(title=f"{n}", name=await office.put(paper(f"one by one {n}"))) for n in range(3)])
-    done = await office.sign((await office.make("an", documents=documents)).steps[0])
-    assert (done.state, sizes) == ("completed", [3, 1, 1, 1])
+        async def prepare(self, *args, **kwargs):
+            prepared, facts = await papers.prepare(*args, **kwargs)
+            seen.append((facts, prepared.field))
+            return prepared, facts
+
+    await dataclasses.replace(office.desk, papers=Seen()).open(made.steps[1].id, office.ids["binh"])
+    return *seen[0], first
+
+
+def test_a_paper_that_carries_what_it_should_passes_its_rehearsal(rehearsed):
+    facts, field, first = rehearsed
+    require_rehearsed(facts, field, ours=[first], earlier=())
+
+
+def _finding(code, **evidence):
+    return lambda facts: dataclasses.replace(facts, findings=(*facts.findings, Finding(code, "error", evidence)))
+
+
+def _without(place):
+    return lambda facts: dataclasses.replace(
+        facts, signatures=tuple(s for n, s in enumerate(facts.signatures) if n != place)
+    )
+
+
+def _torn(place):
+    return lambda facts: dataclasses.replace(
+        facts,
+        signatures=tuple(
+            dataclasses.replace(s, integrity=False) if n == place else s for n, s in enumerate(facts.signatures)
+        ),
+    )
 
 
 @pytest.mark.parametrize(
-    "error",
-    [Refused("sandbox.limit"), BadInput("pades.unreadable"), NotFound("store.missing"), Refused("sandbox.failed")],
-)
-async def test_a_last_look_that_can_never_succeed_ends_the_request(office, error):
-    class Fails:
-        async def finish(self, papers, *, validation):
-            raise error
+    ("change", "word"),
+    [
+        (_finding("verify.changed_after_signature"), "changed_after_signature"),
+        (_finding("verify.bytes_unaccounted"), "bytes_unaccounted"), (_finding("verify.digest_differs"), "digest_differs"),
+        (_without(0), "missing"), (_without(1), "missing"), (_torn(0), "CHAIN"), (_torn(1), "CHAIN"),
+        (lambda facts: dataclasses.replace(facts, signatures=(*facts.signatures, facts.signatures[1])), "missing"),
+        (lambda facts: dataclasses.replace(
+            facts, signatures=(*facts.signatures, dataclasses.replace(facts.signatures[0], field="Theirs"))
+        ), "another signature"),
+        (lambda facts: dataclasses.replace(
+            facts, signatures=(dataclasses.replace(facts.signatures[0], certificate_sha256="00"), facts.signatures[1])
+        ), "missing"),
+    ],
+)  # fmt: skip
+def test_a_rehearsal_with_anything_else_in_the_paper_fails(rehearsed, change, word):
+    facts, field, first = rehearsed
+    with pytest.raises(Broken) as caught:
+        require_rehearsed(change(facts), field, ours=[first], earlier=())
+    assert word in caught.value.evidence["detail"]
 
-    office.desk.jobs.serve("step", dataclasses.replace(office.desk, files=Fails()).advance)
-    failed = await office.sign((await office.make("an")).steps[0])
-    assert (failed.state, failed.problem, failed.documents[0].released) == ("failed", error.code, None)
+
+def test_an_earlier_signature_that_vanished_is_missed(rehearsed):
+    facts, field, first = rehearsed
+    gone = EarlierSignature(field="Theirs", signer="Công ty khác", signed_at=None)
+    with pytest.raises(Broken, match=r"request\.self_check"):
+        require_rehearsed(facts, field, ours=[first], earlier=(gone,))
+
+
+async def test_a_paper_that_fails_its_rehearsal_ends_its_request_before_anybody_approves(office):
+    class Shown:
+        inspect = staticmethod(papers.inspect)
+
+        async def prepare(self, *args, **kwargs):
+            prepared, facts = await papers.prepare(*args, **kwargs)
+            return prepared, _finding("verify.changed_after_signature")(facts)
+
+    made = await office.make("an")
+    with pytest.raises(Broken, match=r"request\.self_check"):
+        await dataclasses.replace(office.desk, papers=Shown()).open(made.steps[0].id, office.ids["an"])
+    after = await office.view(made.id)
+    assert (after.state, after.problem) == ("failed", "request.self_check")
+    assert (await office.told(made.id))[-1] == "request.changed"
+
+
+# ------------------------------------------------------------------------------------------------------- last look
+@pytest.fixture
+async def signed(office):
+    """(signed bytes, signature, validation data) of a paper that is signed and not yet finished."""
+    done = await office.sign((await office.make("an")).steps[0])
+    ((one,),) = await signed_of(office.desk, done)
+    data = await office.desk.signing.documents.get(one.order.signed_document)
+    return data, one, await office.evidence.evidence([one.certificate])
+
+
+async def test_a_sound_signature_passes(office, signed):
+    data, one, validation = signed
+    look = LastLook()
+    look.require_fits(data, one)
+    look.require_trusted(office.desk.anchors, validation)
+
+
+async def test_any_changed_byte_is_seen(signed):
+    data, one, _ = signed
+    _, start, end, _ = one.order.prepared["byte_range"]
+    cms = data[start + 1 : end - 1].rstrip(b"0")
+    for at in (20, start - 5, end + 5, len(data) - 8, start + 40, start + len(cms) // 2, start + len(cms) - 8):
+        changed = bytearray(data)
+        changed[at] = ord("1") if changed[at] != ord("1") else ord("2")
+        with pytest.raises(Broken, match=r"request\.self_check"):
+            LastLook().require_fits(bytes(changed), one)
+
+
+async def test_a_signature_of_another_certificate_is_not_the_one_that_was_wanted(office, signed):
+    data, one, _ = signed
+    other = dataclasses.replace(one.credential, certificate=office.evidence.issuing.certificate)
+    with pytest.raises(Broken) as caught:
+        LastLook().require_fits(data, dataclasses.replace(one, credential=other))
+    assert caught.value.evidence["detail"] == "certificate"
+
+
+async def test_a_signature_without_a_time_does_not_pass(signed):
+    data, one, _ = signed
+    _, start, end, _ = one.order.prepared["byte_range"]
+    signer = cms.ContentInfo.load(bytes.fromhex(data[start + 1 : end - 1].decode()))
+    del signer["content"]["signer_infos"][0]["unsigned_attrs"]
+    hole = signer.dump(force=True).hex().encode().ljust(end - start - 2, b"0")
+    with pytest.raises(Broken) as caught:
+        LastLook().require_fits(data[: start + 1] + hole + data[end - 1 :], one)
+    assert caught.value.evidence["detail"] == "no time-stamp"
+
+
+async def test_without_what_a_verifier_needs_later_it_does_not_pass(office, signed):
+    data, one, (certificates, ocsps, crls) = signed
+    for left, code in (
+        ((certificates, [], []), "verify.revocation_not_checked"), ((certificates, ocsps, []), "verify.revocation_not_checked"),
+        (([], ocsps, crls), None),
+    ):  # fmt: skip
+        look = LastLook()
+        look.require_fits(data, one)
+        if code is None:  # the signature brings its own chain
+            look.require_trusted(office.desk.anchors, left)
+            continue
+        with pytest.raises(Broken) as caught:
+            look.require_trusted(office.desk.anchors, left)
+        assert caught.value.evidence["detail"] == code
+
+
+async def test_who_leads_to_no_root_of_ours_gets_nothing_out(office, signed):
+    data, one, validation = signed
+    (root,) = office.desk.anchors
+    for anchors in ((), (dataclasses.replace(root, timestamps_only=True),)):
+        look = LastLook()
+        look.require_fits(data, one)
+        with pytest.raises(Broken) as caught:
+            look.require_trusted(anchors, validation)
+        assert caught.value.evidence["detail"] == "verify.no_trusted_path"
+
+
+async def test_a_certificate_revoked_before_its_signature_does_not_pass(office, signed):
+    data, one, (certificates, _, crls) = signed
+    serial = Certificate.parse(one.certificate).serial
+    evidence = office.evidence
+    answer = await build_ocsp(
+        serial=serial, issuer=issuer_of(evidence.issuing, evidence.open_key(evidence.issuing, "ocsp")),
+        responder=issuer_of(evidence.ocsp, evidence.open_key(evidence.ocsp, "ocsp")), clock=office.clock,
+        revoked=(NOON - dt.timedelta(days=1), 1), known=True,
+    )  # fmt: skip
+    look = LastLook()
+    look.require_fits(data, one)
+    with pytest.raises(Broken) as caught:
+        look.require_trusted(office.desk.anchors, (certificates, [answer], crls))
+    assert caught.value.evidence["detail"] == "verify.certificate_revoked"
+
+
+async def test_a_last_look_that_can_never_succeed_ends_the_request(office, monkeypatch):
+    made = await office.make("an")
+    opened = await office.open(made.steps[0])
+    async with office.db.write() as uow:
+        (order,) = await office.desk.signing.orders_of(uow, opened.tx)
+        less = {k: v for k, v in order.prepared.items() if k != "ground"}
+        await uow.execute(order_table.update().where(order_table.c.id == order.id).values(prepared=less))
+    await office.approve(opened)
+    await office.desk.drain()
+    failed = await office.view(made.id)
+    assert (failed.state, failed.problem, failed.documents[0].released) == ("failed", "request.self_check", None)
 
 
 async def test_a_last_look_that_cannot_be_had_just_now_is_taken_later(office):
@@ -162,61 +302,3 @@ async def test_a_last_look_that_cannot_be_had_just_now_is_taken_later(office):
     await real.sweep()
     await real.drain()
     assert (await office.view(made.id)).state == "completed"
-
-
-async def test_bytes_changed_after_the_signature_do_not_pass(office, signed):
-    data, validation, wanted = signed
-    at = data.index(b"DON DE NGHI") if b"DON DE NGHI" in data else data.index(b"/MediaBox")
-    changed = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
-    with pytest.raises(Broken, match=r"request\.self_check"):
-        await finish(office, changed, validation, [wanted])
-
-
-async def test_without_what_a_verifier_needs_later_it_does_not_pass(office, signed):
-    data, (certificates, _, _), wanted = signed
-    with pytest.raises(Broken) as caught:
-        await finish(office, data, (certificates, [], []), [wanted])
-    assert "verify.revocation_not_checked" in caught.value.evidence["detail"]
-
-
-class Taken(Here):
-    """The sandbox of a paper that took it over."""
-
-    def __init__(self, change):
-        self._change = change
-
-    async def run(self, function, payload, arguments, **_limits):
-        return self._change(*work.finish(payload, arguments))
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda answer, updates: (answer, b"%PDF-1.7 something else"),
-        lambda answer, updates: ({}, updates),
-        lambda answer, updates: ({**answer, "facts": []}, updates),
-        lambda answer, updates: ({**answer, "sizes": ["many"]}, updates),
-        lambda answer, updates: ({**answer, "facts": [{"signatures": [{"sub_indication": None}]}]}, updates),
-        lambda answer, updates: ({**answer, "facts": [{**answer["facts"][0], "signatures": []}]}, updates),
-    ],
-)
-async def test_a_lying_sandbox_gets_nothing_out(office, signed, change):
-    data, validation, wanted = signed
-    check = SandboxedCheck(clock=office.clock, sandbox=Taken(change), anchors=office.desk.files.anchors)
-    with pytest.raises(Broken, match=r"request\.self_check"):
-        await finish(office, data, validation, [wanted], check)
-
-
-async def test_papers_judged_together_are_each_judged(office, signed):
-    data, validation, wanted = signed
-    sound = SignedPaper(data=data, wanted=(wanted,))
-    made = await office.desk.files.finish([sound, sound], validation=validation)
-    assert all(each.startswith(data) and len(each) > len(data) for each in made)
-    at = data.index(b"/MediaBox")
-    changed = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
-    with pytest.raises(Broken, match=r"request\.self_check"):
-        await office.desk.files.finish([sound, dataclasses.replace(sound, data=changed)], validation=validation)
-
-
-def test_what_the_sandbox_needs_is_used_before_its_walls():
-    work.warm()

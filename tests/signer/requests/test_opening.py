@@ -309,7 +309,8 @@ class Lying:
         self._change = change
 
     async def prepare(self, *args, **kwargs):
-        return self._change(await papers.prepare(*args, **kwargs))
+        prepared, facts = await papers.prepare(*args, **kwargs)
+        return self._change(prepared), facts
 
 
 def _other_attributes(prepared):

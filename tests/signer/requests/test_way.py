@@ -153,7 +153,7 @@ async def test_the_code_in_the_portal_is_the_code_on_the_phone_and_comes_from_th
 
 
 async def test_a_paper_taken_on_behind_the_real_walls(home):
-    async with Sandbox(preload=["signer.papers.work:warm", "signer.requests.work:warm"]) as sandbox:
+    async with Sandbox(preload=["signer.papers.work:warm"]) as sandbox:
         office = await open_office(*home, sandbox=sandbox)
         try:
             made = await office.make(("an", "citizen", 0, {"placement": CORNER}))
@@ -164,8 +164,7 @@ async def test_a_paper_taken_on_behind_the_real_walls(home):
 
 
 async def test_an_office_whose_output_is_not_sound_gives_nothing_out(office):
-    stranger = dataclasses.replace(office.desk.files, anchors=())
-    office.desk.jobs.serve("step", dataclasses.replace(office.desk, files=stranger).advance)
+    office.desk.jobs.serve("step", dataclasses.replace(office.desk, anchors=()).advance)
     made = await office.make("an")
     failed = await office.sign(made.steps[0])
     assert (failed.state, failed.problem) == ("failed", "request.self_check")
