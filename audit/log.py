@@ -25,6 +25,7 @@ from core.errors import Broken, NotFound, Unavailable
 from core.formats import merkle
 from core.formats.note import NoteKey, checkpoint_text, proof_text, sign_note
 from core.limits import LIMITS
+from core.logs import code_of, logger
 from core.signing import SigningKey
 from core.values import Message
 
@@ -82,6 +83,7 @@ class Log(LogReader):
         self._clock = clock
         self._highwater = highwater
         self._turn = asyncio.Lock()
+        self._soon: asyncio.Task[None] | None = None
         self._note_key = NoteKey(origin, key.spki[-32:])
 
     @property
@@ -112,6 +114,20 @@ class Log(LogReader):
                 while await self._lead():
                     pass
             return await self._publish()
+
+    def sequence_soon(self) -> asyncio.Task[None]:
+        """``sequence`` in a moment, once for all who asked by then: for who does not wait for it. Never raises."""
+        if self._soon is None or self._soon.done():
+            self._soon = asyncio.create_task(self._in_a_moment())
+        return self._soon
+
+    async def _in_a_moment(self) -> None:
+        await asyncio.sleep(LIMITS["log.moment_ms"] / 1000)
+        self._soon = None  # who asks from here on has leaves that this turn may miss
+        try:
+            await self.sequence()
+        except Exception as error:  # noqa: BLE001 - the next one publishes it
+            logger().warning("log.not_published", code=code_of(error))
 
     async def _require_mark(self) -> bool:
         """Raises ``log.frozen``; true while leaves are pending."""

@@ -114,9 +114,10 @@ class Outbox:
             "id": new_id(self._clock), "type": type_, "realm": realm, "agency_id": agency_id, "subject": subject,
             "occasion": occasion, "at": self._clock.now(), "data": ids,
         }  # fmt: skip
+        statement = insert_new(uow, event_table)
         if uow.dialect.name != "sqlite":
-            values["seq"] = _NUMBER
-        await uow.execute(insert_new(uow, event_table).values(values))
+            statement = statement.values(seq=_NUMBER)
+        await uow.execute(statement, values)
 
     async def head(self, uow: UnitOfWork) -> int:
         """The last number; 0 before the first event."""

@@ -62,13 +62,20 @@ async def revoke(uow: UnitOfWork, serial: int, reason: int, at: dt.datetime) -> 
         raise Conflict("ca.not_issued")
 
 
+_t = certificate_table.c
+_REVOKED = (
+    sa.select(_t.serial, _t.revoked_at, _t.reason)
+    .where(_t.issuer == sa.bindparam("by"), _t.status == "revoked")
+    .order_by(_t.serial)
+)
+_STATES = sa.select(_t.serial, _t.status, _t.revoked_at, _t.reason).where(
+    _t.serial.in_(sa.bindparam("serials", expanding=True))
+)
+
+
 async def revoked(uow: UnitOfWork, issuer: str) -> list[tuple[int, dt.datetime, int]]:
     """(serial, time, reason) of an issuer, by serial."""
-    t = certificate_table.c
-    query = (
-        sa.select(t.serial, t.revoked_at, t.reason).where(t.issuer == issuer, t.status == "revoked").order_by(t.serial)
-    )
-    return [(int(row.serial, 16), row.revoked_at, row.reason) for row in await uow.execute(query)]
+    return [(int(row.serial, 16), row.revoked_at, row.reason) for row in await uow.execute(_REVOKED, {"by": issuer})]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +88,9 @@ class CertificateState:
 
 async def states(uow: UnitOfWork, serials: Sequence[int]) -> dict[int, CertificateState]:
     """What is known of each serial; an unknown one is left out."""
-    t = certificate_table.c
-    query = sa.select(t.serial, t.status, t.revoked_at, t.reason).where(t.serial.in_([f"{s:040x}" for s in serials]))
     return {
         int(row.serial, 16): CertificateState(
             row.status, None if row.revoked_at is None else (row.revoked_at, int(row.reason))
         )
-        for row in await uow.execute(query)
+        for row in await uow.execute(_STATES, {"serials": [f"{s:040x}" for s in serials]})
     }

@@ -6,6 +6,8 @@ Rules:
   (``UPDATE … WHERE state = :old`` and the row count), constraints and triggers, which both have.
 * A ``write`` transaction starts ``BEGIN IMMEDIATE`` on SQLite, so that a read never turns into a refused write.
 * Short transactions; no network call, no rendering inside one.
+* A statement on the path of an approval is a constant of its module with ``bindparam``s: SQLAlchemy takes longer to build
+  one than SQLite to run it.
 * Tables are declared in each room's ``records.py`` on ``metadata``; only ``migrations/`` creates them in production.
 
 Example::
@@ -154,7 +156,12 @@ def grants(user: str, may_write: frozenset[str], hidden: frozenset[str] = frozen
 
 def insert_new(uow: AsyncConnection, table: sa.Table) -> Any:
     """``INSERT … ON CONFLICT DO NOTHING``: two spellings, one meaning; the row count says whether it was new."""
-    insert = sqlite_dialect.insert if uow.dialect.name == "sqlite" else postgresql_dialect.insert
+    return _insert_new(uow.dialect.name, table)
+
+
+@cache
+def _insert_new(dialect: str, table: sa.Table) -> Any:
+    insert = sqlite_dialect.insert if dialect == "sqlite" else postgresql_dialect.insert
     return insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
 
 

@@ -115,6 +115,7 @@ LIMITS: Final[dict[str, int]] = {
     "request.link_days": 7,  # after the deadline: a signer's link still says what became of it, and gives the file
     "request.sweep_seconds": 5,  # how often the signer looks for deadlines, ended leases and work left behind
     "request.create_seconds": 240,  # how long the web process waits while the papers of a new request are looked at
+    "log.moment_ms": 200,  # leaves of that time share a checkpoint, where nobody waits for it
     "request.papers_at_once": 2,  # PDFs of one request in the sandbox at a time
     "enter.seconds": 300,  # to answer the question at the signing page's entry
     "pass.seconds": 1_800,  # reading and refusing after that answer; approving asks the passkey again

@@ -46,6 +46,19 @@ __all__ = ["Approve", "Guard", "RemoteKey", "Settle", "SigningDesk", "SigningOrd
 
 Prepared = pades.PreparedSignature | cades.PreparedDigest
 
+_t = order_table.c
+_ORDERS_OF = sa.select(order_table).where(_t.activation_tx == sa.bindparam("tx")).order_by(_t.position, _t.id)
+_INTEND = (
+    order_table.update()
+    .where(_t.id.in_(sa.bindparam("orders", expanding=True)), _t.state == "prepared")
+    .values(state="intended", intended_at=sa.bindparam("at"))
+)
+_MAKE = (
+    order_table.update()
+    .where(_t.id == sa.bindparam("order"), _t.state == "intended")
+    .values(state="made", signed_document=sa.bindparam("name"), made_at=sa.bindparam("at"))
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SigningOrder:
@@ -124,9 +137,7 @@ class SigningDesk:
 
     async def orders_of(self, uow: UnitOfWork, activation_tx: str) -> list[SigningOrder]:
         """All orders under one approval, in the order of its digests, also dropped ones."""
-        t = order_table.c
-        query = sa.select(order_table).where(t.activation_tx == activation_tx).order_by(t.position, t.id)
-        return [_order(row) for row in await uow.execute(query)]
+        return [_order(row) for row in await uow.execute(_ORDERS_OF, {"tx": activation_tx})]
 
     async def drop(self, uow: UnitOfWork, order_ids: Sequence[str]) -> None:
         """They will never be signed, unless they are already."""
@@ -245,12 +256,7 @@ async def _spend(desk: SigningDesk, waiting: Sequence[SigningOrder], credential:
                 person_id=first.person_id, digests=[o.digest().value for o in orders], realm=first.realm, purpose=first.role,
             )  # fmt: skip
         await desk.log.append(uow, *(_leaf(desk, o, credential, LeafType.KEY_USE_INTENDED) for o in live))
-        t = order_table.c
-        moved = await uow.execute(
-            order_table.update()
-            .where(t.id.in_([o.id for o in live]), t.state == "prepared")
-            .values(state="intended", intended_at=desk.clock.now())
-        )
+        moved = await uow.execute(_INTEND, {"orders": [o.id for o in live], "at": desk.clock.now()})
         if moved.rowcount != len(live):
             raise Conflict("signing.not_in_state", order=first.id, state="prepared")
 
@@ -282,14 +288,9 @@ def _embedded(prepared: Prepared, profile: CmsProfile, signature: bytes, token: 
 
 
 async def _made(uow: UnitOfWork, names: Mapping[str, str], clock: Clock) -> None:
-    t = order_table.c
-    statement = (
-        order_table.update()
-        .where(t.id == sa.bindparam("order"), t.state == "intended")
-        .values(state="made", signed_document=sa.bindparam("name"), made_at=clock.now())
-    )
+    now = clock.now()
     for order_id, name in names.items():
-        done = await uow.execute(statement, {"order": order_id, "name": name})
+        done = await uow.execute(_MAKE, {"order": order_id, "name": name, "at": now})
         if done.rowcount != 1:
             raise Conflict("signing.not_in_state", order=order_id, state="intended")
 

@@ -135,8 +135,7 @@ class Credentials:
 
     async def require_active(self, uow: UnitOfWork, credential_id: str) -> None:
         """Read now, never from what is kept. Raises ``credential.retired``."""
-        t = credential_table.c
-        row = (await uow.execute(sa.select(t.state).where(t.id == credential_id))).first()
+        row = (await uow.execute(row_by(credential_table.c.id), {"value": credential_id})).first()
         if row is None or row.state != "active":
             raise Refused("credential.retired")
 

@@ -59,6 +59,13 @@ class Link:
     expires_at: dt.datetime
 
 
+_SUBJECTS = (
+    sa.select(subject_table.c.subject_id)
+    .where(subject_table.c.link_sha256 == sa.bindparam("sha256"))
+    .order_by(subject_table.c.position)
+)
+
+
 async def make_link(
     uow: UnitOfWork, clock: Clock, *, kind: str, subject: Sequence[str], person_id: str, expires_at: dt.datetime
 ) -> str:
@@ -89,9 +96,7 @@ async def find_link(uow: UnitOfWork, clock: Clock, token: str) -> Link:
         raise NotFound("link.unknown")
     if clock.now() >= row.expires_at:
         raise NotFound("link.expired")
-    t = subject_table.c
-    query = sa.select(t.subject_id).where(t.link_sha256 == sha256).order_by(t.position)
-    subject = tuple((await uow.execute(query)).scalars())
+    subject = tuple((await uow.execute(_SUBJECTS, {"sha256": sha256})).scalars())
     return Link(
         sha256=sha256, kind=row.kind, subject=subject, person_id=row.person_id, expires_at=row.expires_at
     )  # fmt: skip

@@ -67,6 +67,11 @@ def _authorisation(row: sa.Row[Any]) -> Authorisation:
     return Authorisation(**{**values, "role": Role(row.role), "scope": scope})
 
 
+_AGENCY = sa.select(agency_table).where(
+    sa.or_(agency_table.c.code == sa.bindparam("which"), agency_table.c.id == sa.bindparam("which"))
+)
+
+
 class Directory:
     """Reads and writes the directory inside the caller's transaction."""
 
@@ -97,8 +102,7 @@ class Directory:
 
     async def agency(self, uow: UnitOfWork, code_or_id: str) -> Agency:
         """By code or id. Raises ``directory.no_such_agency``."""
-        where = sa.or_(agency_table.c.code == code_or_id, agency_table.c.id == code_or_id)
-        row = (await uow.execute(sa.select(agency_table).where(where))).first()
+        row = (await uow.execute(_AGENCY, {"which": code_or_id})).first()
         if row is None:
             raise NotFound("directory.no_such_agency", agency=code_or_id)
         return _agency(row)

@@ -118,18 +118,20 @@ async def _make_pass(uow: UnitOfWork, clock: Clock, link: Link, passkey_id: str)
     return token
 
 
+_p, _k, _n = pass_table.c, passkey_table.c, link_table.c
+_HOLDER = (
+    sa.select(_p.link_sha256, _p.person_id, _p.expires_at, _k.state, _n.ended_at)
+    .join(passkey_table, _k.id == _p.passkey_id)
+    .join(link_table, _n.sha256 == _p.link_sha256)
+    .where(_p.sha256 == sa.bindparam("sha256"))
+)
+
+
 async def holder(uow: UnitOfWork, clock: Clock, token: str, link: Link) -> str:
     """The person who holds this pass for this link. Raises ``pass.missing``, ``pass.foreign``, ``pass.expired``."""
     if not token:
         raise Refused("pass.missing")
-    p, k, n = pass_table.c, passkey_table.c, link_table.c
-    query = (
-        sa.select(p.link_sha256, p.person_id, p.expires_at, k.state, n.ended_at)
-        .join(passkey_table, k.id == p.passkey_id)
-        .join(link_table, n.sha256 == p.link_sha256)
-        .where(p.sha256 == _sha256(token))
-    )
-    row = (await uow.execute(query)).first()
+    row = (await uow.execute(_HOLDER, {"sha256": _sha256(token)})).first()
     if row is None:  # never given, or so long ago that it is forgotten
         raise Refused("pass.expired")
     if row.link_sha256 != link.sha256 or row.person_id != link.person_id:

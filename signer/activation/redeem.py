@@ -219,13 +219,13 @@ async def spend(
 async def _require_own_passkey(uow: UnitOfWork, row: sa.Row[Any], evidence: dict[str, Any]) -> None:
     """The passkey as it is enrolled now: one revoked since the approval no longer counts."""
     assertion = Assertion.from_json(evidence.get("assertion") or {})
-    t = passkey_table.c
-    query = sa.select(passkey_table).where(
-        t.credential_id == assertion.credential_id, t.person_id == row.person_id, t.realm == row.realm,
-        t.state == "active",
-    )  # fmt: skip
-    passkey = (await uow.execute(query)).first()
-    if passkey is None or passkey.public_key != _bytes(evidence, "public_key"):
+    passkey = (await uow.execute(row_by(passkey_table.c.credential_id), {"value": assertion.credential_id})).first()
+    mine = passkey is not None and (passkey.person_id, passkey.realm, passkey.state) == (
+        row.person_id,
+        row.realm,
+        "active",
+    )
+    if not mine or passkey.public_key != _bytes(evidence, "public_key"):
         raise Refused("activation.foreign_passkey")
 
 

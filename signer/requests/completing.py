@@ -8,6 +8,8 @@
 A crash between the two leaves finished files that nobody was given; repeating makes others, and one set is released.
 """
 
+import sqlalchemy as sa
+
 from audit.events import LeafType
 from audit.outbox import EventType
 from core.errors import Broken
@@ -26,6 +28,11 @@ __all__ = ["complete"]
 _Paper = tuple[RequestDocument, list[Signed]]
 
 
+_RELEASE = (
+    document_table.update().where(document_table.c.id == sa.bindparam("which")).values(released=sa.bindparam("name"))
+)
+
+
 async def complete(parts: Parts, view: RequestView, note: Note) -> None:
     """Finish and release. Raises ``request.self_check``, ``cades.self_check``; ``Unavailable``."""
     signed = await signed_of(parts, view)
@@ -35,8 +42,8 @@ async def complete(parts: Parts, view: RequestView, note: Note) -> None:
         now = await store.locked(uow, request_id=view.id)
         if now.state != "open" or not now.all_signed:
             return  # another process was first
-        for document, name in zip(now.documents, released, strict=True):
-            await uow.execute(document_table.update().where(document_table.c.id == document.id).values(released=name))
+        papers = zip(now.documents, released, strict=True)
+        await uow.execute(_RELEASE, [{"which": document.id, "name": name} for document, name in papers])
         version = await store.touch(uow, now)
         await store.settle_request(uow, now, "completed", parts.clock.now())
         said = {

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.db import UnitOfWork
-from core.errors import NotFound
 from core.jobs import Jobs, Note
 from core.limits import LIMITS
 from core.logs import code_of, logger
@@ -107,7 +106,10 @@ class RequestDesk(Parts):
     def go_on(self, step_id: str) -> None:
         """A person has answered: the work goes on, and whoever waits for the step is told at its end."""
         self._busy[step_id] = self._busy.get(step_id, 0) + 1
-        task = asyncio.create_task(self._work(step_id))
+        self._keep(asyncio.create_task(self._work(step_id)))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        """A stop waits for it."""
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -125,10 +127,7 @@ class RequestDesk(Parts):
             if not self._busy[step_id]:
                 del self._busy[step_id]
             self._settled(step_id)
-        try:
-            await self.signing.log.sequence()  # receipts can be had; nobody waits for this
-        except Exception as error:  # noqa: BLE001 - the next one publishes it
-            logger().warning("log.not_published", code=code_of(error))
+        self._keep(self.signing.log.sequence_soon())  # receipts can be had; nobody waits for this
 
     async def order_settled(self, order_id: str) -> None:
         """A provider has answered for an order: its step's work goes on now. Unknown orders are none of ours."""
@@ -139,9 +138,7 @@ class RequestDesk(Parts):
 
     def heard(self, order_id: str) -> None:
         """``order_settled`` for who cannot wait."""
-        task = asyncio.create_task(self.order_settled(order_id))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._keep(asyncio.create_task(self.order_settled(order_id)))
 
     # ---------------------------------------------------------------------------------------------------- waiting
     def _settled(self, step_id: str) -> None:
@@ -166,17 +163,17 @@ class RequestDesk(Parts):
     async def _at_work(self, step_id: str) -> bool:
         """Some process is, or will be."""
         async with self.signing.db.read() as uow:
-            try:
-                view = await store.of_step(uow, step_id)
-            except NotFound:
-                return False
-        step = view.step(step_id)
-        return view.state == "open" and (at_work(step) or (step.state == "signed" and view.all_signed))
+            found = await store.standing(uow, step_id)
+        if found is None or found.request != "open":
+            return False
+        return at_work(found) or (found.state == "signed" and found.unsigned == 0)
 
     async def drain(self) -> None:
         """Let what is under way come to its end."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=LIMITS["web.drain_seconds"])
+        while self._tasks:
+            _, left = await asyncio.wait(self._tasks, timeout=LIMITS["web.drain_seconds"])
+            if left:
+                return
 
     # ------------------------------------------------------------------------------------------------------ sweeps
     async def serve(self) -> None:

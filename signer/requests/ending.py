@@ -34,7 +34,7 @@ BLANK: dict[str, Any] = {
 """Columns of a step that nobody has open."""
 
 
-def at_work(step: RequestStep) -> bool:
+def at_work(step: RequestStep | store.Standing) -> bool:
     """Approved here, or asked of a provider: the ceremony has it, or should have."""
     return step.state == "approved" or (step.state == "open" and step.provider is not None)
 

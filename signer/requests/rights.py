@@ -17,6 +17,11 @@ from signer.requests.parts import Parts
 __all__ = ["capacity_of", "credential_of", "require_may", "require_passkey"]
 
 
+_ANY_ROLE = (
+    sa.select(authorisation_table.c.id).where(authorisation_table.c.person_id == sa.bindparam("person")).limit(1)
+)
+
+
 async def require_may(
     uow: UnitOfWork, parts: Parts, *, realm: Realm, agency_id: str, kind: str, person_id: str
 ) -> None:
@@ -39,8 +44,7 @@ async def require_may(
 
 async def _was_official(uow: UnitOfWork, person_id: str) -> bool:
     """Whoever held a role has a key of the agency's; the same human signs for herself as another person, with another key."""
-    t = authorisation_table.c
-    return (await uow.execute(sa.select(t.id).where(t.person_id == person_id).limit(1))).first() is not None
+    return (await uow.execute(_ANY_ROLE, {"person": person_id})).first() is not None
 
 
 async def _runs(uow: UnitOfWork, parts: Parts, person_id: str, agency_id: str, roles: tuple[Role, ...]) -> bool:

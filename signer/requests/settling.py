@@ -29,6 +29,14 @@ from signer.requests.rights import require_may
 __all__ = ["advance", "fail"]
 
 
+_NEWEST = (
+    document_table.update().where(document_table.c.id == sa.bindparam("which")).values(current=sa.bindparam("name"))
+)
+_LEFT = sa.select(sa.func.count()).where(
+    order_table.c.id.in_(sa.bindparam("orders", expanding=True)), order_table.c.state != "made"
+)
+
+
 async def advance(parts: Parts, step_id: str, note: Note) -> str:
     """Take the step, and its request, as far as they go without a person; returns the request's id.
 
@@ -104,14 +112,8 @@ async def _settle(uow: UnitOfWork, parts: Parts, step: RequestStep, names: Mappi
     view = await store.locked(uow, request_id=step.request_id)
     now = _require_same(view, step, set(names))
     place = {order_id: view.documents[n].id for n, order_id in enumerate(now.orders)}
-    newest = document_table.update().where(document_table.c.id == sa.bindparam("which"))
-    await uow.execute(
-        newest.values(current=sa.bindparam("name")),
-        [{"which": place[order_id], "name": name} for order_id, name in names.items()],
-    )
-    o = order_table.c
-    left = sa.select(sa.func.count()).where(o.id.in_(now.orders), o.state != "made")
-    if (await uow.execute(left)).scalar_one():
+    await uow.execute(_NEWEST, [{"which": place[order_id], "name": name} for order_id, name in names.items()])
+    if (await uow.execute(_LEFT, {"orders": list(now.orders)})).scalar_one():
         return
     kept: dict[str, Any] = {name: value for name, value in BLANK.items() if name in {"lease", "leased_until"}}
     await store.move_step(uow, now, "signed", signed_at=parts.clock.now(), problem=None, **kept)

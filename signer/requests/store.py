@@ -5,7 +5,7 @@ Lock order: a change takes the request's row first (``locked``), then whatever e
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,6 +17,7 @@ from signer.requests.model import LIVE, RequestDocument, RequestStep, RequestVie
 from signer.requests.records import document_table, request_table, step_table
 
 __all__ = [
+    "Standing",
     "due",
     "find",
     "get",
@@ -27,9 +28,59 @@ __all__ = [
     "of_step",
     "set_step",
     "settle_request",
+    "standing",
     "step_of_order",
     "touch",
 ]
+
+
+_WHICH = sa.select(step_table.c.request_id).where(step_table.c.id == sa.bindparam("step")).scalar_subquery()
+_OF_STEP = sa.select(request_table).where(request_table.c.id == _WHICH)
+_HOLD = (
+    sa.select(request_table.c.id)
+    .where(request_table.c.id == sa.func.coalesce(sa.bindparam("request", type_=sa.Text), _WHICH))
+    .with_for_update()
+)
+_DOCUMENTS = (
+    sa.select(document_table)
+    .where(document_table.c.request_id == sa.bindparam("request"))
+    .order_by(document_table.c.position)
+)
+_STEPS = (
+    sa.select(step_table)
+    .where(step_table.c.request_id == sa.bindparam("request"))
+    .order_by(step_table.c.position, step_table.c.place, step_table.c.id)
+)
+_TOUCH = (
+    request_table.update()
+    .where(request_table.c.id == sa.bindparam("which"), request_table.c.version == sa.bindparam("before"))
+    .values(version=sa.bindparam("after"))
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Of a step."""
+
+    request: str
+    """State of its request."""
+    state: str
+    provider: str | None
+    unsigned: int
+    """Steps of the request that are wanted and not signed."""
+
+
+_other = step_table.alias()
+_STANDING = (
+    sa.select(
+        request_table.c.state.label("request"), step_table.c.state, step_table.c.provider,
+        sa.select(sa.func.count())
+        .where(_other.c.request_id == step_table.c.request_id, _other.c.state.not_in(["signed", "replaced"]))
+        .scalar_subquery().label("unsigned"),
+    )
+    .join(request_table, request_table.c.id == step_table.c.request_id)
+    .where(step_table.c.id == sa.bindparam("step"))
+)  # fmt: skip
 
 
 def _request(row: sa.Row[Any]) -> dict[str, Any]:
@@ -52,9 +103,8 @@ async def find(uow: UnitOfWork, request_id: str) -> RequestView | None:
 
 
 async def _whole(uow: UnitOfWork, row: sa.Row[Any]) -> RequestView:
-    d, s = document_table.c, step_table.c
-    documents = await uow.execute(sa.select(document_table).where(d.request_id == row.id).order_by(d.position))
-    steps = await uow.execute(sa.select(step_table).where(s.request_id == row.id).order_by(s.position, s.place, s.id))
+    documents = await uow.execute(_DOCUMENTS, {"request": row.id})
+    steps = await uow.execute(_STEPS, {"request": row.id})
     return RequestView(**_request(row), documents=tuple(map(_document, documents)), steps=tuple(map(_step, steps)))
 
 
@@ -68,15 +118,10 @@ async def get(uow: UnitOfWork, request_id: str) -> RequestView:
 
 async def of_step(uow: UnitOfWork, step_id: str) -> RequestView:
     """The request a step belongs to. Raises ``request.no_such_step``."""
-    return await get(uow, await _request_of(uow, step_id))
-
-
-async def _request_of(uow: UnitOfWork, step_id: str) -> str:
-    s = step_table.c
-    found = (await uow.execute(sa.select(s.request_id).where(s.id == step_id))).scalar_one_or_none()
-    if found is None:
+    row = (await uow.execute(_OF_STEP, {"step": step_id})).first()
+    if row is None:
         raise NotFound("request.no_such_step", step=step_id)
-    return str(found)
+    return await _whole(uow, row)
 
 
 async def locked(uow: UnitOfWork, *, request_id: str | None = None, step_id: str | None = None) -> RequestView:
@@ -84,13 +129,13 @@ async def locked(uow: UnitOfWork, *, request_id: str | None = None, step_id: str
 
     SQLite's writers are one at a time anyway. Raises ``request.no_such_request``, ``request.no_such_step``.
     """
-    if request_id is None:
-        assert step_id is not None
-        request_id = await _request_of(uow, step_id)
-    # a statement of its own: what is read after it is what is committed once the lock is ours
-    held = sa.select(request_table.c.id).where(request_table.c.id == request_id).with_for_update()
-    await uow.execute(held)
-    return await get(uow, request_id)
+    if uow.dialect.name != "sqlite":
+        # a statement of its own: what is read after it is what is committed once the lock is ours
+        await uow.execute(_HOLD, {"request": request_id, "step": step_id})
+    if request_id is not None:
+        return await get(uow, request_id)
+    assert step_id is not None
+    return await of_step(uow, step_id)
 
 
 async def move_step(uow: UnitOfWork, step: RequestStep, new: str, **values: Any) -> None:
@@ -112,11 +157,9 @@ async def settle_request(uow: UnitOfWork, view: RequestView, new: str, at: dt.da
 
 async def touch(uow: UnitOfWork, view: RequestView, **values: Any) -> int:
     """Count a change of a locked request; returns the new version."""
-    t = request_table.c
     version = view.version + 1
-    done = await uow.execute(
-        request_table.update().where(t.id == view.id, t.version == view.version).values(version=version, **values)
-    )
+    statement = _TOUCH.values(**values) if values else _TOUCH
+    done = await uow.execute(statement, {"which": view.id, "before": view.version, "after": version})
     if done.rowcount != 1:
         raise Conflict("request.step_moved", step=view.id, state=view.state)
     return version
@@ -150,6 +193,12 @@ async def interrupted(uow: UnitOfWork) -> list[str]:
 
 
 _UNSIGNED: Sequence[str] = sorted([*LIVE, "approved"])
+
+
+async def standing(uow: UnitOfWork, step_id: str) -> Standing | None:
+    """Where a step and its request stand, at the price of one look; None for no step of ours."""
+    row = (await uow.execute(_STANDING, {"step": step_id})).first()
+    return None if row is None else Standing(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public spelling
 
 
 async def step_of_order(uow: UnitOfWork, order_id: str) -> str | None:
