@@ -194,7 +194,9 @@ async def sign(
 
         # 5 embed: check our own output against the certificate, then store it
         parts = zip(prepared, signatures, tokens, strict=True)
-        made = [await desk.documents.put(_embedded(p, profile, value, token)) for p, value, token in parts]
+        made = await asyncio.gather(
+            *(desk.documents.put(_embedded(p, profile, value, token)) for p, value, token in parts)
+        )
         note(f"{role}.embed")
 
         # 6 record: result leaves, our states and the caller's, in one transaction
@@ -221,7 +223,7 @@ def _require_signable(orders: Sequence[SigningOrder]) -> None:
 
 
 async def _check(desk: SigningDesk, orders: Sequence[SigningOrder]) -> list[Prepared]:
-    return [await _unchanged(desk, order) for order in orders]
+    return list(await asyncio.gather(*(_unchanged(desk, order) for order in orders)))
 
 
 async def _unchanged(desk: SigningDesk, order: SigningOrder) -> Prepared:

@@ -8,12 +8,15 @@
 A crash between the two leaves finished files that nobody was given; repeating makes others, and one set is released.
 """
 
+import asyncio
+
 import sqlalchemy as sa
 
 from audit.events import LeafType
 from audit.outbox import EventType
 from core.errors import Broken
 from core.jobs import Note
+from core.limits import LIMITS
 from signer.formats import cades, dss, pades
 from signer.requests import detached, store
 from signer.requests.checking import LastLook
@@ -62,15 +65,19 @@ async def _finish(parts: Parts, papers: list[_Paper]) -> list[str]:
         raise Broken("request.self_check", detail="signature")
     signed = [each for document, made in papers if document.kind == "pdf" for each in made]
     validation = await _validation(parts, signed)
-    look, names = LastLook(), []
-    for document, made in papers:
+    look = LastLook()
+
+    async def one(document: RequestDocument, made: list[Signed]) -> str:
         if document.kind == "digest":
-            names.append(await _join(parts, made))
-            continue
+            return await _join(parts, made)
         data = await parts.signing.documents.get(str(document.current))
         for each in made:
             look.require_fits(data, each)
-        names.append(await parts.signing.documents.put(data + _update(data, made, validation)))
+        return await parts.signing.documents.put(data + _update(data, made, validation))
+
+    names: list[str] = []
+    for at in range(0, len(papers), step := LIMITS["signing.piece"]):
+        names += await asyncio.gather(*(one(*paper) for paper in papers[at : at + step]))
     if signed:
         look.require_trusted(parts.anchors, validation)
     return names

@@ -77,14 +77,14 @@ async def _sign(parts: Parts, view: RequestView, step: RequestStep, note: Note) 
         return orders
 
     async def guard(uow: UnitOfWork, orders: Sequence[SigningOrder]) -> None:
-        now = await store.locked(uow, request_id=view.id)
+        now = await store.locked(uow, request_id=view.id, papers=False)
         _require_same(now, step, {order.id for order in orders})
         await require_may(
             uow, parts, realm=view.realm, agency_id=view.agency_id, kind=step.kind, person_id=step.person_id
         )
 
     async def settled(uow: UnitOfWork, names: Mapping[str, str]) -> None:
-        await _settle(uow, parts, step, names)
+        await _settle(uow, parts, view, step, names)
 
     try:
         await sign(step.orders, parts.signing, approve=approve, guard=guard, settle=settled, note=note)
@@ -103,15 +103,18 @@ def _require_same(view: RequestView, step: RequestStep, orders: set[str]) -> Req
     return now
 
 
-async def _settle(uow: UnitOfWork, parts: Parts, step: RequestStep, names: Mapping[str, str]) -> None:
+async def _settle(
+    uow: UnitOfWork, parts: Parts, before: RequestView, step: RequestStep, names: Mapping[str, str]
+) -> None:
     """Newest revisions; with the last one the step is signed and the next position may begin. Last in its transaction.
 
     The ceremony holds the orders' rows by now. Nobody who holds the request's row waits for those: what is at work is
-    left alone by all who change a request (``ending.require_idle``).
+    left alone by all who change a request (``ending.require_idle``). ``before``: the request when the ceremony began;
+    which papers it has never changes.
     """
-    view = await store.locked(uow, request_id=step.request_id)
+    view = await store.locked(uow, request_id=step.request_id, papers=False)
     now = _require_same(view, step, set(names))
-    place = {order_id: view.documents[n].id for n, order_id in enumerate(now.orders)}
+    place = {order_id: before.documents[n].id for n, order_id in enumerate(now.orders)}
     await uow.execute(_NEWEST, [{"which": place[order_id], "name": name} for order_id, name in names.items()])
     if (await uow.execute(_LEFT, {"orders": list(now.orders)})).scalar_one():
         return

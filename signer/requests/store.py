@@ -6,7 +6,7 @@ Lock order: a change takes the request's row first (``locked``), then whatever e
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -88,8 +88,11 @@ def _request(row: sa.Row[Any]) -> dict[str, Any]:
     return {**values, "realm": Realm(row.realm)}
 
 
+_DOCUMENT: Final = tuple(column.name for column in document_table.columns)
+
+
 def _document(row: sa.Row[Any]) -> RequestDocument:
-    return RequestDocument(**dict(row._mapping))  # noqa: SLF001 - SQLAlchemy's public spelling
+    return RequestDocument(**dict(zip(_DOCUMENT, row, strict=True)))
 
 
 def _step(row: sa.Row[Any]) -> RequestStep:
@@ -102,8 +105,8 @@ async def find(uow: UnitOfWork, request_id: str) -> RequestView | None:
     return None if row is None else await _whole(uow, row)
 
 
-async def _whole(uow: UnitOfWork, row: sa.Row[Any]) -> RequestView:
-    documents = await uow.execute(_DOCUMENTS, {"request": row.id})
+async def _whole(uow: UnitOfWork, row: sa.Row[Any], *, papers: bool = True) -> RequestView:
+    documents = await uow.execute(_DOCUMENTS, {"request": row.id}) if papers else ()
     steps = await uow.execute(_STEPS, {"request": row.id})
     return RequestView(**_request(row), documents=tuple(map(_document, documents)), steps=tuple(map(_step, steps)))
 
@@ -124,18 +127,23 @@ async def of_step(uow: UnitOfWork, step_id: str) -> RequestView:
     return await _whole(uow, row)
 
 
-async def locked(uow: UnitOfWork, *, request_id: str | None = None, step_id: str | None = None) -> RequestView:
+async def locked(
+    uow: UnitOfWork, *, request_id: str | None = None, step_id: str | None = None, papers: bool = True
+) -> RequestView:
     """The request as it stands, held until the transaction ends: nobody else changes it meanwhile.
 
-    SQLite's writers are one at a time anyway. Raises ``request.no_such_request``, ``request.no_such_step``.
+    Without ``papers`` its documents stay out, which may be hundreds. SQLite's writers are one at a time anyway. Raises ``request.no_such_request``, ``request.no_such_step``.
     """
     if uow.dialect.name != "sqlite":
         # a statement of its own: what is read after it is what is committed once the lock is ours
         await uow.execute(_HOLD, {"request": request_id, "step": step_id})
-    if request_id is not None:
-        return await get(uow, request_id)
-    assert step_id is not None
-    return await of_step(uow, step_id)
+    if request_id is None:
+        assert step_id is not None
+        return await of_step(uow, step_id)
+    row = (await uow.execute(row_by(request_table.c.id), {"value": request_id})).first()
+    if row is None:
+        raise NotFound("request.no_such_request", request=request_id)
+    return await _whole(uow, row, papers=papers)
 
 
 async def move_step(uow: UnitOfWork, step: RequestStep, new: str, **values: Any) -> None:

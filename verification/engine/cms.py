@@ -4,7 +4,7 @@ import datetime as dt
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from asn1crypto import algos, tsp
@@ -246,13 +246,24 @@ def _certificates(parts: _Parts) -> tuple[x509.Certificate, tuple[x509.Certifica
     others: list[x509.Certificate] = []
     try:
         for raw in dict.fromkeys(parts.certificates):  # some authorities send the same one twice
-            certificate = x509.load_der_x509_certificate(raw)
+            certificate = _certificate(raw)
             (mine if _is_named(certificate, parts.sid) else others).append(certificate)
     except ValueError as error:
         raise CmsFault("format", "a certificate cannot be read") from error
     if len(mine) != 1:
         raise CmsFault("format", "the signer's certificate is not there exactly once")
     return mine[0], tuple(others)
+
+
+@lru_cache(maxsize=256)
+def _certificate(der_bytes: bytes) -> x509.Certificate:
+    """Many signatures name the same few."""
+    return x509.load_der_x509_certificate(der_bytes)
+
+
+@lru_cache(maxsize=256)
+def _issuer_and_serial(certificate: x509.Certificate) -> bytes:
+    return certificate.issuer.public_bytes() + der.integer(certificate.serial_number)
 
 
 def _is_named(certificate: x509.Certificate, sid: Tlv) -> bool:
@@ -262,7 +273,7 @@ def _is_named(certificate: x509.Certificate, sid: Tlv) -> bool:
         except x509.ExtensionNotFound:
             return False
         return known == sid.content
-    return sid.content == certificate.issuer.public_bytes() + der.integer(certificate.serial_number)
+    return sid.content == _issuer_and_serial(certificate)
 
 
 def _check_ess(attributes: dict[bytes, list[Tlv]], certificate: x509.Certificate) -> bool:
