@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa,
 
 from core.errors import Broken, Conflict, NotFound, Refused, ServiceError
 from core.values import Digest, Message, SignatureAlgorithm
-from signer.keystores.model import KeyPurpose, KeyRef, checked, require_fitting
+from signer.keystores.model import Health, KeyPurpose, KeyRef, checked, require_fitting
 
 __all__ = ["MemoryKeyStore", "generate", "raw_sign"]
 
@@ -102,6 +102,19 @@ class MemoryKeyStore:
             except ServiceError as error:
                 results.append(error)
         return results
+
+    async def public_key(self, ref: KeyRef) -> bytes:
+        """Of the key as it is kept."""
+        public: bytes = (
+            self._load(ref)
+            .public_key()
+            .public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+        )
+        return public
+
+    async def health(self) -> Health:
+        """A process that runs has its memory."""
+        return Health(state="open", detail=self.name)
 
     async def disable(self, ref: KeyRef) -> None:
         """No use from now on."""

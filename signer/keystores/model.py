@@ -14,7 +14,7 @@ from core.errors import BadInput, Broken, Refused, ServiceError
 from core.formats import canonical_json
 from core.values import Digest, Message, SignatureAlgorithm
 
-__all__ = ["KeyPurpose", "KeyRef", "KeyStore", "StoredKey", "checked"]
+__all__ = ["Health", "KeyPurpose", "KeyRef", "KeyStore", "StoredKey", "checked", "require_fitting"]
 
 
 class KeyPurpose(StrEnum):
@@ -41,6 +41,8 @@ class KeyRef:
     purpose: KeyPurpose
     algorithm: SignatureAlgorithm
     spki: bytes
+    place: str = ""
+    """Where in the store: a transit mount, a token; empty where the store has one place."""
 
     @property
     def binding(self) -> bytes:
@@ -51,7 +53,8 @@ class KeyRef:
 
     def to_json(self) -> dict[str, Any]:
         """Plain members."""
-        return {
+        place = {"place": self.place} if self.place else {}
+        return place | {
             "store": self.store, "name": self.name, "version": self.version, "purpose": self.purpose.value,
             "algorithm": self.algorithm.value, "spki": base64.b64encode(self.spki).decode(),
         }  # fmt: skip
@@ -62,20 +65,38 @@ class KeyRef:
         return cls(
             store=value["store"], name=value["name"], version=int(value["version"]),
             purpose=KeyPurpose(value["purpose"]), algorithm=SignatureAlgorithm(value["algorithm"]),
-            spki=base64.b64decode(value["spki"]),
+            spki=base64.b64decode(value["spki"]), place=value.get("place", ""),
         )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """How a store does."""
+
+    state: str
+    """``open``, ``sealed``, ``unreachable`` or ``denied``."""
+    detail: str
+    """Plain words for an operator: product and version, or what failed; never a secret or an address with one."""
+
+
 class KeyStore(Protocol):
-    """Private keys we can use but never see. Errors: ``key.missing``, ``key.disabled``, ``key.bad_input``, ``key.wrong_purpose``,
-    ``key.wrong_signature`` (never released), ``key.unavailable``.
+    """Private keys we can use but never see. Errors, the same of every store:
+
+    * ``Refused``: ``key.disabled``, ``key.wrong_purpose``, ``key.denied`` (the store's own rules say no), ``key.not_disabled``
+    * ``NotFound``: ``key.missing``; ``Conflict``: ``key.exists``; ``BadInput``: ``key.bad_input``
+    * ``Broken``: ``key.wrong_signature``, ``key.wrong_version`` (neither value is ever released), ``key.damaged``
+    * ``Unavailable``: ``key.unavailable``, ``key.sealed``: nothing was signed. ``key.outcome_unknown``: the call was sent and
+      its answer lost, so a signature may exist that nobody here has seen.
     """
 
     name: str
     not_for_production: bool
 
     async def create(self, name: str, purpose: KeyPurpose, algorithm: SignatureAlgorithm) -> KeyRef:
-        """A new key, durable before this returns. Raises ``key.exists``."""
+        """A new key, durable before this returns; the store chooses its place. Raises ``key.exists``."""
+
+    async def public_key(self, ref: KeyRef) -> bytes:
+        """SubjectPublicKeyInfo (DER) of exactly this version, as the store has it now. Raises ``key.missing``."""
 
     async def sign(self, ref: KeyRef, to_sign: Digest | Message, *, purpose: KeyPurpose, event_id: str) -> bytes:
         """Verified before it returns. Ed25519 takes a ``Message``, everything else a ``Digest``."""
@@ -84,6 +105,9 @@ class KeyStore(Protocol):
         self, ref: KeyRef, items: Sequence[Digest], *, purpose: KeyPurpose, event_id: str
     ) -> list[bytes | ServiceError]:
         """One result or error an item, in order."""
+
+    async def health(self) -> Health:
+        """Asked now; never raises."""
 
     async def disable(self, ref: KeyRef) -> None:
         """No use from now on; may be followed by ``destroy``."""

@@ -19,7 +19,7 @@ from core.errors import BadInput, Broken, Conflict, NotFound, Refused, Unavailab
 from core.ids import random_bytes
 from core.values import SignatureAlgorithm
 from signer.keystores.memory import MemoryKeyStore
-from signer.keystores.model import KeyPurpose, KeyRef
+from signer.keystores.model import Health, KeyPurpose, KeyRef
 
 __all__ = ["SoftwareKeyStore", "make_key_file"]
 
@@ -127,6 +127,11 @@ class SoftwareKeyStore(MemoryKeyStore):
 
     def _is_disabled(self, ref: KeyRef) -> bool:
         return self._path(ref).with_suffix(".disabled").exists()
+
+    async def health(self) -> Health:
+        """Whether the folder can be read and written."""
+        good = os.access(self._folder, os.R_OK | os.W_OK | os.X_OK) or not self._folder.exists()
+        return Health(state="open" if good else "unreachable", detail="encrypted files, not for production")
 
     async def disable(self, ref: KeyRef) -> None:
         """No use from now on; a marker file beside the key."""

@@ -66,6 +66,7 @@ def require_fit(page) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
     width = page.viewport_size["width"]
+    page.wait_for_load_state()  # a page that is being left has no element to measure
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     small = page.evaluate(
         "[...document.querySelectorAll('button, summary, a.button, .bar a, input:not([type=checkbox])')]"
