@@ -29,6 +29,8 @@ class LeafType(StrEnum):
     NUMBER_RESERVED = "number_reserved"
     NUMBER_VOIDED = "number_voided"
     KEY_USE_INTENDED = "key_use_intended"
+    KEY_OUTCOME_UNKNOWN = "key_outcome_unknown"
+    """The key may have been used for this intent, and nobody has the value: an answer was lost, or a process died."""
     SIGNATURE_MADE = "signature_made"
     COPY_RELEASED = "copy_released"
     COPY_RECALLED = "copy_recalled"

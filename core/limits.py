@@ -68,6 +68,7 @@ LIMITS: Final[dict[str, int]] = {
     "inbox.lease_seconds": 30,  # a request taken by a dead process is taken again after that; a living one renews
     "inbox.tries": 8,  # a paper put back that often is refused; the wait doubles each time
     "inbox.at_once": 3,  # papers under way in one signer: intake in its own process, the rest on the loop
+    "keys.look_seconds": 10,  # how often what waits for a key store is tried again, while the store is sealed or silent
     "inbox.sweep_seconds": 10,  # how often a signer looks without being woken: only recovery waits for this
     "idempotency.days": 7,
     "idempotency.lease_seconds": 60,  # a repeated request waits that long for one whose process died

@@ -6,8 +6,10 @@ together. What each step leaves behind, and so what a crash after it means:
 1. *check* nothing: the orders stay ``prepared``.
 2. *spend* the activation is spent, every order under it is ``intended`` and its intent leaf is durable, all in one
    transaction. After a crash from here on the same orders go on without a new approval: each may only sign the digest it
-   was prepared with, which is a digest that was approved.
-3. *sign* signatures exist in memory only; each was verified with the certificate before this step ends.
+   was prepared with, which is a digest that was approved. Who takes up what another process spent says so in the log
+   first, because the key may have been used already.
+3. *sign* signatures exist in memory only; each was verified with the certificate before this step ends. Where an answer of
+   the key store was lost a signature may exist that nobody has: the log says so, and the order is signed again.
 4. *stamp* time-stamps exist in memory only.
 5. *embed* the signed bytes are in the document store, named by their digest.
 6. *record* the orders are ``made``, their result leaves are durable, and the caller's own state moved, in one transaction.
@@ -28,7 +30,7 @@ from audit.log import Log
 from core.certificates import Certificate
 from core.clock import Clock
 from core.db import Database, UnitOfWork, row_by
-from core.errors import Broken, Conflict, NotFound, Refused
+from core.errors import Broken, Conflict, NotFound, Refused, ServiceError
 from core.formats.cms import CmsProfile, signature_timestamp_attribute
 from core.ids import new_id, random_bytes
 from core.jobs import Note
@@ -111,6 +113,8 @@ class SigningDesk:
     relying_party: RelyingParty
     """The signing origin: the only one whose approvals count."""
     providers: Mapping[str, RemoteKey] = field(default_factory=dict)
+    spent: set[str] = field(default_factory=set)
+    """Orders that this process has spent and not yet made: what else is ``intended`` was left by another one."""
 
     async def place(
         self, uow: UnitOfWork, *, realm: Realm, role: str, credential: Credential, person_id: str, activation_tx: str,
@@ -179,13 +183,14 @@ async def sign(
     # 2 spend: the approval, our intents and the states, in one transaction (compare-and-swap on both)
     if waiting:
         await _spend(desk, waiting, credential, guard)
+    await _say_unknown(desk, [o for o in todo if o.state == "intended" and o.id not in desk.spent], credential)
     note(f"{role}.spend")
 
     for number, piece in enumerate(pieces):
         prepared = checked if number == 0 else await _check(desk, piece)
 
         # 3 sign: the key is touched once a digest, for exactly the approved one; the store verified before it answered
-        signatures = await asyncio.gather(*(_signature(desk, o, credential) for o in piece))
+        signatures = await _signatures(desk, piece, credential)
         note(f"{role}.sign")
 
         # 4 stamp: over each signature value (PAdES-B-T, CAdES-B-T)
@@ -208,6 +213,7 @@ async def sign(
             await _made(uow, done, desk.clock)
             await settle(uow, done)
         names.update(done)
+        desk.spent.difference_update(done)
         note(f"{role}.record")
     return [names[each] for each in order_ids]
 
@@ -261,6 +267,28 @@ async def _spend(desk: SigningDesk, waiting: Sequence[SigningOrder], credential:
         moved = await uow.execute(_INTEND, {"orders": [o.id for o in live], "at": desk.clock.now()})
         if moved.rowcount != len(live):
             raise Conflict("signing.not_in_state", order=first.id, state="prepared")
+    desk.spent.update(o.id for o in live)
+
+
+async def _say_unknown(desk: SigningDesk, orders: Sequence[SigningOrder], credential: Credential) -> None:
+    """The log before the key is used again: one leaf an order and an occasion (``<order>.key_outcome_unknown.<id>``)."""
+    own = [o for o in orders if o.provider is None]
+    if own:
+        async with desk.db.write() as uow:
+            await desk.log.append(uow, *(_leaf(desk, o, credential, LeafType.KEY_OUTCOME_UNKNOWN) for o in own))
+        desk.spent.update(o.id for o in own)
+
+
+async def _signatures(desk: SigningDesk, orders: Sequence[SigningOrder], credential: Credential) -> list[bytes]:
+    """The values, or the first error; whose answer was lost is said in the log before the error goes on."""
+    values = await asyncio.gather(*(_signature(desk, o, credential) for o in orders), return_exceptions=True)
+    found = list(zip(orders, values, strict=True))
+    lost = [o for o, value in found if isinstance(value, ServiceError) and value.code == "key.outcome_unknown"]
+    await _say_unknown(desk, lost, credential)
+    for value in values:
+        if isinstance(value, BaseException):
+            raise value
+    return [value for value in values if not isinstance(value, BaseException)]
 
 
 async def _signature(desk: SigningDesk, order: SigningOrder, credential: Credential) -> bytes:
@@ -314,8 +342,9 @@ def _leaf(
         type=kind,
         time=desk.clock.now(),
         tenant_id=order.realm.value,
-        event_id=f"{order.id}.{kind.value}",
-        prev_event_id=None if signature is None else f"{order.id}.{LeafType.KEY_USE_INTENDED.value}",
+        event_id=f"{order.id}.{kind.value}"
+        + (f".{new_id(desk.clock)}" if kind is LeafType.KEY_OUTCOME_UNKNOWN else ""),
+        prev_event_id=None if kind is LeafType.KEY_USE_INTENDED else f"{order.id}.{LeafType.KEY_USE_INTENDED.value}",
         doc_commit=commit(order.salt, digest.value),
         digest_alg=digest.algorithm.value,
         sig_hash=None if signature is None else Digest.of(signature).value,

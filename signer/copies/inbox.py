@@ -187,14 +187,19 @@ class Inbox:
         """It will not be done, and why; false where it is settled already, or another's by now."""
         return await self._settle(uow, request_id, state="refused", code=code, evidence=evidence)
 
-    async def put_back(self, uow: UnitOfWork, request: PortalRequest) -> None:
-        """A part did not answer: somebody may try again, later each time, so that others come first."""
+    async def put_back(self, uow: UnitOfWork, request: PortalRequest, *, counts: bool = True) -> None:
+        """A part did not answer: somebody may try again, later each time, so that others come first.
+
+        What does not count is tried for as long as it takes, every ``keys.look_seconds``.
+        """
         t = request_table.c
-        later = self._clock.now() + dt.timedelta(seconds=2 ** (request.tries + 1))
+        tries = request.tries + 1 if counts else request.tries
+        wait = 2**tries if counts else LIMITS["keys.look_seconds"]
+        later = self._clock.now() + dt.timedelta(seconds=wait)
         await uow.execute(
             request_table.update()
             .where(t.id == request.id, t.state == "taken", t.taker == self._me)
-            .values(taken_until=later, taker=None, tries=request.tries + 1)
+            .values(taken_until=later, taker=None, tries=tries)
         )
 
     async def _settle(self, uow: UnitOfWork, request_id: str, **values: Any) -> bool:

@@ -23,6 +23,7 @@ from signer.copies import store
 from signer.copies.desk import CopyDesk
 from signer.copies.inbox import Inbox, PortalRequest
 from signer.copies.intake import take_in
+from signer.keystores.model import is_away
 
 __all__ = ["Reception"]
 
@@ -145,7 +146,7 @@ class Reception:
         except Exception as error:  # noqa: BLE001 - it waits for a person, or a sweep takes it up again: the row says which
             logger().info("copy.rests", id=copy_id, code=code_of(error))
             _, last = self._resting.get(copy_id, (0.0, LIMITS["inbox.sweep_seconds"] / 2))
-            rest = min(2 * last, _LONGEST_REST)
+            rest = LIMITS["keys.look_seconds"] if is_away(error) else min(2 * last, _LONGEST_REST)
             self._resting[copy_id] = time.monotonic() + rest, rest
 
     def _rests(self, copy_id: str) -> bool:
@@ -175,11 +176,12 @@ class Reception:
             await self.desk.attest(intake, wanted, copy_id=request.id, settle=settle)
         except (Unavailable, Conflict) as error:
             logger().warning("request.put_back", id=request.id, code=error.code)
-            if request.tries + 1 >= LIMITS["inbox.tries"]:
+            counts = not is_away(error)
+            if counts and request.tries + 1 >= LIMITS["inbox.tries"]:
                 await self._refuse(request, error.code, error.plain())
                 return False
             async with self.db.write() as uow:
-                await self.inbox.put_back(uow, request)
+                await self.inbox.put_back(uow, request, counts=counts)
             return False
         except ServiceError as error:
             await self._refuse(request, error.code, error.plain())

@@ -10,11 +10,11 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from core.certificates import verify_signature
-from core.errors import BadInput, Broken, Refused, ServiceError
+from core.errors import BadInput, Broken, Refused, ServiceError, Unavailable
 from core.formats import canonical_json
 from core.values import Digest, Message, SignatureAlgorithm
 
-__all__ = ["Health", "KeyPurpose", "KeyRef", "KeyStore", "StoredKey", "checked", "require_fitting"]
+__all__ = ["Health", "KeyPurpose", "KeyRef", "KeyStore", "StoredKey", "checked", "is_away", "require_fitting"]
 
 
 class KeyPurpose(StrEnum):
@@ -77,6 +77,14 @@ class Health:
     """``open``, ``sealed``, ``unreachable`` or ``denied``."""
     detail: str
     """Plain words for an operator: product and version, or what failed; never a secret or an address with one."""
+
+
+def is_away(error: BaseException) -> bool:
+    """A store that is sealed, silent or gone for now: what waits for it is kept and tried again, however long it takes."""
+    return isinstance(error, Unavailable) and error.code in _AWAY
+
+
+_AWAY = frozenset({"key.unavailable", "key.sealed", "key.outcome_unknown"})
 
 
 class KeyStore(Protocol):

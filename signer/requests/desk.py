@@ -16,6 +16,7 @@ from core.jobs import Jobs, Note
 from core.limits import LIMITS
 from core.logs import code_of, logger
 from signer.activation.passkeys import Assertion
+from signer.keystores.model import is_away
 from signer.requests import answering, changing, collecting, making, opening, settling, store
 from signer.requests.ending import at_work
 from signer.requests.model import NewRequest, OpenedStep, RequestView
@@ -120,7 +121,7 @@ class RequestDesk(Parts):
         except Exception as error:  # noqa: BLE001 - a sweep takes it up again: the row says where it stands
             logger().info("step.rests", id=step_id, code=code_of(error))
             _, last = self._resting.get(step_id, (0.0, LIMITS["request.sweep_seconds"] / 2))
-            rest = min(2 * last, _LONGEST_REST)
+            rest = LIMITS["keys.look_seconds"] if is_away(error) else min(2 * last, _LONGEST_REST)
             self._resting[step_id] = time.monotonic() + rest, rest
         finally:
             self._busy[step_id] -= 1

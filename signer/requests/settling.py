@@ -12,11 +12,12 @@ import sqlalchemy as sa
 
 from audit.outbox import EventType
 from core.db import UnitOfWork
-from core.errors import BadInput, Broken, Conflict, NotFound, Refused, ServiceError
+from core.errors import BadInput, Broken, Conflict, NotFound, Refused, ServiceError, Unavailable
 from core.jobs import Note
 from core.logs import logger
 from signer.activation import redeem
 from signer.ceremony import SigningOrder, sign
+from signer.keystores.model import is_away
 from signer.records import order_table
 from signer.requests import store
 from signer.requests.completing import complete
@@ -93,6 +94,10 @@ async def _sign(parts: Parts, view: RequestView, step: RequestStep, note: Note) 
         await _undo(parts, step, error)
         if isinstance(error, Broken):
             raise
+    except Unavailable as error:
+        if is_away(error):
+            await _say_waiting(parts, step, error.code)
+        raise
 
 
 def _require_same(view: RequestView, step: RequestStep, orders: set[str]) -> RequestStep:
@@ -141,6 +146,16 @@ async def _undo(parts: Parts, step: RequestStep, error: ServiceError) -> None:
             return
         await give_up(uow, parts, now, "ready", problem=error.code)
         await tell(uow, parts, view, await store.touch(uow, view), EventType.REQUEST_CHANGED, now.id)
+
+
+async def _say_waiting(parts: Parts, step: RequestStep, code: str) -> None:
+    """The step stays ``approved``; portal and person read why nothing comes."""
+    async with parts.signing.db.write() as uow:
+        view = await store.locked(uow, request_id=step.request_id, papers=False)
+        now = view.step(step.id)
+        if view.state == "open" and at_work(now) and now.orders == step.orders and now.problem != code:
+            await store.set_step(uow, now.id, problem=code)
+            await tell(uow, parts, view, await store.touch(uow, view), EventType.REQUEST_CHANGED, now.id)
 
 
 async def fail(parts: Parts, request_id: str, error: ServiceError) -> None:

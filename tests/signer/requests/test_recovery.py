@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import datetime as dt
+import json
 
 import pytest
 
@@ -41,7 +42,9 @@ async def test_work_that_ends_after_any_step_is_taken_up_and_signs_once(office, 
     await office.desk.signing.log.sequence()
     entries = await office.desk.signing.log.entries(0, await office.desk.signing.log.size())
     mine = [entry for _, entry in entries if done.steps[0].orders[0].encode() in entry]
-    assert sorted(b'key_use_intended"' in e and b'signature_made"' not in e for e in mine) == [False, True]
+    types = [json.loads(entry)["type"] for entry in mine if b'"event_id":"' + done.steps[0].orders[0].encode() in entry]
+    spent = step in {"signer.spend", "signer.sign", "signer.stamp", "signer.embed"}
+    assert types == ["key_use_intended", *["key_outcome_unknown"] * spent, "signature_made"]
     assert (await office.told(made.id))[-2:] == ["request.step_signed", "request.completed"]
 
 
@@ -174,3 +177,68 @@ async def test_a_log_that_is_frozen_signs_nothing(office, monkeypatch):
     await office.desk.sweep()
     await office.desk.drain()
     assert (await office.view(made.id)).state == "completed"
+
+
+def _without_answers(office, count: int, code: str):
+    """The office's desk whose key does its work and whose first ``count`` answers are lost, or never come."""
+    real, calls = office.desk.signing.open_key, []
+
+    def opened(credential, event_id):
+        key = real(credential, event_id)
+
+        class Lost:
+            algorithm, spki = key.algorithm, key.spki
+
+            async def sign(self, to_sign):
+                value = await key.sign(to_sign)
+                calls.append(event_id)
+                if len(calls) <= count:
+                    raise Unavailable(code)
+                return value
+
+        return Lost()
+
+    signing = dataclasses.replace(office.desk.signing, open_key=opened)
+    return dataclasses.replace(office.desk, signing=signing), calls
+
+
+async def test_an_answer_that_was_lost_is_said_in_the_log_and_the_order_is_signed_again(office):
+    made, opened = await approved(office)
+    desk, calls = _without_answers(office, 2, "key.outcome_unknown")
+    for _ in range(2):
+        with pytest.raises(Unavailable, match=r"key\.outcome_unknown"):
+            await desk.advance(made.steps[0].id, lambda _: None)
+    waiting = (await office.view(made.id)).steps[0]
+    assert (waiting.state, waiting.problem) == ("approved", "key.outcome_unknown")
+    await desk.advance(made.steps[0].id, lambda _: None)
+    done = await office.view(made.id)
+    assert (done.state, done.steps[0].problem, len(calls)) == ("completed", None, 3)
+    order = done.steps[0].orders[0]
+    said = [b"key_outcome_unknown" in e for e in await office.leaves(order)]
+    assert said == [False, True, True, False]  # intent, two lost answers, the result
+
+
+async def test_a_sealed_store_keeps_the_step_with_a_word_for_portal_and_person_and_no_leaf(office):
+    made, _ = await approved(office)
+    desk, _ = _without_answers(office, 3, "key.sealed")
+    for _ in range(3):
+        with pytest.raises(Unavailable, match=r"key\.sealed"):
+            await desk.advance(made.steps[0].id, lambda _: None)
+    step = (await office.view(made.id)).steps[0]
+    assert (step.state, step.problem) == ("approved", "key.sealed")
+    assert (await office.told(made.id)).count("request.changed") == 1  # once, however often it is tried
+    await desk.advance(made.steps[0].id, lambda _: None)
+    done = await office.view(made.id)
+    assert (done.state, done.steps[0].problem) == ("completed", None)
+    assert not any(b"key_outcome_unknown" in e for e in await office.leaves(done.steps[0].orders[0]))
+
+
+async def test_who_takes_up_what_a_dead_process_spent_says_first_that_the_key_may_have_been_used(office, second):
+    made, _ = await approved(office)
+    with pytest.raises(Stop):
+        await office.desk.advance(made.steps[0].id, stop_at("signer.sign"))
+    await second.desk.sweep()
+    await second.desk.drain()
+    order = (await office.view(made.id)).steps[0].orders[0]
+    kinds = [b"key_outcome_unknown" in e for e in await office.leaves(order)]
+    assert kinds == [False, True, False]
