@@ -9,7 +9,7 @@ import gc
 import json
 import shutil
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -20,9 +20,10 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from api.keystores import open_stores
 from api.roles import WEB_HIDDEN, WEB_WRITES, ProcessRole
 from api.secrets import is_home
-from api.signing import Records, SignerParts, key_opener, make_enrolment, open_signer, open_store
+from api.signing import Records, SignerParts, key_opener, make_enrolment, open_signer
 from audit.log import LogReader
 from core.certificates import Certificate
 from core.clock import Clock, SystemClock
@@ -196,10 +197,9 @@ async def create_home(settings: Settings, realm: Realm) -> Path:
     if settings.key_passphrase is None and settings.key_file is None:
         make_key_file(home / "key-file")
     clock = SystemClock()
-    async with Database(settings.database) as db:
+    async with Database(settings.database) as db, open_stores(settings) as keys:
         await _migrate(db)
         parts = Records(clock)
-        keys = open_store(settings)
         enrolment = make_enrolment(settings, realm, clock, db, parts, keys, key_opener(keys, Budgets(db, clock)))
         root = await enrolment.service_keys()
     assert root.certificate is not None
@@ -220,7 +220,7 @@ async def open_service(settings: Settings, role: ProcessRole, clock: Clock | Non
     realm = Realm(json.loads((settings.home / "home.json").read_text())["realm"])
     clock = clock or SystemClock()
     rights = () if role is ProcessRole.SIGNER else (WEB_WRITES, WEB_HIDDEN)
-    async with Database(settings.database, *rights) as db, make_sandbox() as sandbox:
+    async with Database(settings.database, *rights) as db, make_sandbox() as sandbox, AsyncExitStack() as held:
         await _require_current(db)
         parts = Records(clock)
         documents = Documents.open(settings.objects_url, settings.home)
@@ -232,7 +232,8 @@ async def open_service(settings: Settings, role: ProcessRole, clock: Clock | Non
         signing = None
         log: LogReader = LogReader(db=db, origin=settings.origin)
         if role is ProcessRole.SIGNER:
-            signing = await open_signer(settings, realm, clock, db, parts, documents, sandbox, log_key)
+            keys = await held.enter_async_context(open_stores(settings))
+            signing = await open_signer(settings, realm, clock, db, parts, documents, sandbox, log_key, keys)
             log = signing.copies.signing.log
         service = Service(
             settings=settings, role=role, realm=realm, root=root.certificate, clock=clock, db=db, documents=documents,
@@ -315,13 +316,19 @@ async def examine(settings: Settings) -> list[tuple[str, bool, str]]:
         rows.append(("home", True, f"{settings.home} · realm {service.realm}"))
         rows.append(("database", True, "sqlite" if service.db.is_sqlite else "postgresql"))
         rows.append(("log", True, f"{await service.log.size()} leaves"))
-        rows.append(_keys(settings))
-    return rows
+    return [*rows, *await _keys(settings)]
 
 
-def _keys(settings: Settings) -> tuple[str, bool, str]:
+async def _keys(settings: Settings) -> list[tuple[str, bool, str]]:
+    rows = []
     try:
-        open_store(settings)
+        async with open_stores(settings) as keys:
+            for each in keys.all():
+                health = await each.health()
+                mark = ": not for production / không dùng cho vận hành thật" if each.not_for_production else ""
+                rows.append(
+                    (f"key store {each.name}", health.state == "open", f"{health.state}, {health.detail}{mark}")
+                )
     except ServiceError as error:
-        return "key store", False, error.say("en")
-    return "key store", True, "software: not for production / không dùng cho vận hành thật"
+        rows.append(("key store", False, error.say("en")))
+    return rows

@@ -16,7 +16,7 @@ from ca_bridge.timestamp.client import ExternalTimestampAuthority
 from core.clock import Clock
 from core.db import Database, UnitOfWork
 from core.directory.records import Directory
-from core.errors import NotFound, Refused
+from core.errors import Refused
 from core.jobs import Jobs, Note
 from core.objects import Documents
 from core.outbound import Outbound
@@ -46,7 +46,7 @@ from signer.enrolment.people import People
 from signer.enrolment.phones import Phones
 from signer.keystores.budget import BudgetedKey, Budgets
 from signer.keystores.model import KeyPurpose, KeyStore, StoredKey
-from signer.keystores.software import SoftwareKeyStore
+from signer.keystores.stores import KeyStores
 from signer.papers import PageCache
 from signer.providers.desk import ProviderDesk
 from signer.reports.desk import SheetDesk
@@ -59,7 +59,6 @@ __all__ = [
     "key_opener",
     "make_enrolment",
     "open_signer",
-    "open_store",
     "relying_party",
     "stamping_anchors",
 ]
@@ -132,21 +131,11 @@ def make_enrolment(
     )  # fmt: skip
 
 
-def open_store(settings: Settings) -> SoftwareKeyStore:
-    """The software store, opened by passphrase or key file. Raises ``key.missing``."""
-    if settings.key_passphrase is not None:
-        return SoftwareKeyStore(settings.home / "keys", passphrase=settings.key_passphrase.get_secret_value())
-    path = settings.key_file or settings.home / "key-file"
-    if not path.is_file():
-        raise NotFound("key.missing", key=path.name)
-    return SoftwareKeyStore(settings.home / "keys", key_file=path.read_bytes())
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignerParts:
     """What only the signer role holds."""
 
-    store: KeyStore
+    store: KeyStores
     copies: CopyDesk
     books: BookDesk
     enrolment: Enrolment
@@ -193,10 +182,9 @@ class SignerParts:
 
 async def open_signer(
     settings: Settings, realm: Realm, clock: Clock, db: Database, parts: Records, documents: Documents,
-    sandbox: Sandbox, log_key: Credential,
+    sandbox: Sandbox, log_key: Credential, keys: KeyStores,
 ) -> SignerParts:  # fmt: skip
-    """Key store, log, desks and jobs, wired. Raises ``log.frozen``, ``key.missing``, ``tsa.no_anchor``."""
-    keys = open_store(settings)
+    """Log, desks and jobs, wired over opened key stores. Raises ``log.frozen``, ``tsa.no_anchor``."""
     rp = relying_party(settings)
     mark = FileHighWater(settings.highwater or settings.home / "highwater" / "mark.json")
     open_key = key_opener(keys, Budgets(db, clock))

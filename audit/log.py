@@ -96,7 +96,10 @@ class Log(LogReader):
         async with self.db.write() as uow:
             first = {"log_id": _ID, "origin": self.origin, "size": 0, "root": merkle.EMPTY_ROOT, "frontier": b""}
             await uow.execute(insert_new(uow, state_table), first)
-        await self.sequence()
+        try:
+            await self.sequence()
+        except Unavailable as error:  # the log's key is away: leaves are kept, and published when it is back
+            logger().warning("log.not_published", code=error.code)
 
     async def append(self, uow: UnitOfWork, *leaves: Leaf) -> None:
         """Add pending leaves in the caller's transaction; the same event twice is one leaf."""

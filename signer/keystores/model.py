@@ -97,8 +97,13 @@ class KeyStore(Protocol):
       its answer lost, so a signature may exist that nobody here has seen.
     """
 
-    name: str
-    not_for_production: bool
+    @property
+    def name(self) -> str:
+        """As references name it."""
+
+    @property
+    def not_for_production(self) -> bool:
+        """Said wherever it shows."""
 
     async def create(self, name: str, purpose: KeyPurpose, algorithm: SignatureAlgorithm) -> KeyRef:
         """A new key, durable before this returns; the store chooses its place. Raises ``key.exists``."""

@@ -182,7 +182,7 @@ def test_a_copy_is_recalled_and_a_book_exported(home, copy, tmp_path):
 def test_doctor_tells_what_is_well(home):
     checks = {r["check"]: r["good"] for r in rows(dauso(home, "doctor", "--json"))}
     assert checks["database"]
-    assert checks["key store"]
+    assert checks["key store software"]
 
 
 def test_verify_writes_a_signed_sheet_where_the_keys_are(home, copy, tmp_path):

@@ -10,7 +10,8 @@ import pikepdf
 import signer.links
 import signer.papers
 from api.evidence import EmbeddedEvidence
-from api.signing import Records, key_opener, make_enrolment, open_store, relying_party
+from api.keystores import software_store
+from api.signing import Records, key_opener, make_enrolment, relying_party
 from audit.highwater import FileHighWater
 from audit.log import Log
 from audit.outbox import Outbox
@@ -61,7 +62,7 @@ async def build(settings: Settings) -> dict[str, str]:
     clock = BentClock(NOON)
     async with Database(settings.database) as db:
         await db.create_all()
-        records, store = Records(clock), open_store(settings)
+        records, store = Records(clock), software_store(settings)
         enrolment = make_enrolment(
             settings, Realm.TRAINING, clock, db, records, store, key_opener(store, Budgets(db, clock))
         )
@@ -158,7 +159,7 @@ async def open_office(settings: Settings, ids: dict[str, str], jobs=None, sandbo
     """The caller closes ``office.db``."""
     clock = BentClock(NOON)
     db = Database(settings.database)
-    records, store = Records(clock), open_store(settings)
+    records, store = Records(clock), software_store(settings)
     open_key = key_opener(store, Budgets(db, clock))
     async with db.read() as uow:
         by = {n: await records.credentials.of(uow, n, p) for n, p in (

@@ -6,7 +6,7 @@ import datetime as dt
 
 import pytest
 
-from api.signing import open_store
+from api.keystores import software_store
 from ca_bridge.authorities.embedded import Subject
 from core.errors import Conflict, Refused
 from core.jobs import Again
@@ -40,7 +40,7 @@ async def remote(home):
     from core.values import Realm
     from signer.keystores.budget import Budgets
 
-    store = open_store(settings)
+    store = software_store(settings)
     enrolment = make_enrolment(
         settings, Realm.TRAINING, clock, office.db, office.records, store, key_opener(store, Budgets(office.db, clock))
     )
