@@ -44,8 +44,13 @@ def handlers(service: Service) -> dict[str, Handler]:
         file = await asyncio.to_thread(CheckedFile.of, str(words["name"]), body)
         return await service.parts().sheets.issue(found, file)
 
+    async def stores(_: Mapping[str, Any], __: bytes) -> bytes:
+        keys = service.parts().store
+        health = await keys.health()
+        return json.dumps({"state": health.state, "not_for_production": keys.not_for_production}).encode()
+
     return {
-        "wake": wake, "rest": rest, "recall": recall, "report": report, **pki_handlers(service),
+        "stores": stores, "wake": wake, "rest": rest, "recall": recall, "report": report, **pki_handlers(service),
         **requests.handlers(service), **desk.handlers(service), **decisions.handlers(service),
         **enrol.handlers(service), **providers.handlers(service.parts().providers),
     }  # fmt: skip

@@ -22,9 +22,12 @@ __all__ = ["issue"]
 
 async def issue(
     db: Database, clock: Clock, *, subject: Subject, key: SigningKey, profile: Profile, realm: Realm,
-    issuer: Issuer | None, base_url: str,
+    issuer: Issuer | None, base_url: str, software: bool = False,
 ) -> Certificate:  # fmt: skip
-    """A certificate for ``key``; self-signed when ``issuer`` is None. Raises ``ca.*``."""
+    """A certificate for ``key``; self-signed when ``issuer`` is None. Raises ``ca.*``.
+
+    ``software``: the key's store is not for production.
+    """
     # 1 check: an acceptable key, and possession of it proven over a fresh challenge
     _require_good_key(key.spki)
     await _prove_possession(key)
@@ -49,7 +52,7 @@ async def issue(
     # 3 build and sign
     der = await build_certificate(
         serial=serial, subject=subject, spki=key.spki, profile=profile, realm=realm, issuer=issuer,
-        self_key=key if issuer is None else None, clock=clock, base_url=base_url,
+        self_key=key if issuer is None else None, clock=clock, base_url=base_url, software=software,
     )  # fmt: skip
 
     # 4 verify against the order

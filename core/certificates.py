@@ -15,10 +15,12 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKey
 from core.errors import BadInput
 from core.values import SignatureAlgorithm
 
-__all__ = ["REPORT_POLICY", "Certificate", "signs_reports", "verify_signature"]
+__all__ = ["REPORT_POLICY", "SOFTWARE_POLICY", "Certificate", "in_software", "signs_reports", "verify_signature"]
 
 REPORT_POLICY = "1.3.6.1.4.1.99999.1.4"
 """Certificate policy of keys that sign verification sheets and nothing else: what they sign is never a copy or a seal."""
+SOFTWARE_POLICY = "1.3.6.1.4.1.99999.1.5"
+"""Certificate policy of keys that lie in files of the service's own machine: not for production, and it says so."""
 
 _HASHES: dict[str, type[hashes.SHA256] | type[hashes.SHA384] | type[hashes.SHA512]] = {
     "sha256": hashes.SHA256,
@@ -46,11 +48,20 @@ def verify_signature(
 
 def signs_reports(certificate: x509.Certificate) -> bool:
     """The certificate is for verification sheets alone."""
+    return _under(certificate, REPORT_POLICY)
+
+
+def in_software(certificate: x509.Certificate) -> bool:
+    """Its key was made in a store that is not for production."""
+    return _under(certificate, SOFTWARE_POLICY)
+
+
+def _under(certificate: x509.Certificate, policy: str) -> bool:
     try:
         policies = certificate.extensions.get_extension_for_class(x509.CertificatePolicies).value
     except x509.ExtensionNotFound:
         return False
-    return any(policy.policy_identifier.dotted_string == REPORT_POLICY for policy in policies)
+    return any(each.policy_identifier.dotted_string == policy for each in policies)
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ LIMITS: Final[dict[str, int]] = {
     "inbox.lease_seconds": 30,  # a request taken by a dead process is taken again after that; a living one renews
     "inbox.tries": 8,  # a paper put back that often is refused; the wait doubles each time
     "inbox.at_once": 3,  # papers under way in one signer: intake in its own process, the rest on the loop
-    "keys.look_seconds": 10,  # how often what waits for a key store is tried again, while the store is sealed or silent
+    "keys.away_seconds": 10,  # how often what waits for a key store is tried again, while the store is sealed or silent
     "inbox.sweep_seconds": 10,  # how often a signer looks without being woken: only recovery waits for this
     "idempotency.days": 7,
     "idempotency.lease_seconds": 60,  # a repeated request waits that long for one whose process died
@@ -183,4 +183,35 @@ LIMITS: Final[dict[str, int]] = {
     "rate.training_minute": 60,  # practice begun or gone on with from one address: a village's class stands behind one
     "rate.training_total_minute": 300,  # from all: each makes a person, a paper and a request
     "training.days": 7,  # how long a practice's paper waits
+    # keys in OpenBao or Vault
+    "transit.batch": 200,  # signatures asked for in one call; the server takes 1 000 strings of JSON, four an item
+    "transit.rsa_batch": 50,  # an RSA-3072 signature takes the server some milliseconds, and a call has a deadline
+    "transit.batch_bytes": 4 * 1024 * 1024,  # messages in one call (Ed25519 signs the message itself)
+    "transit.message_bytes": 1024 * 1024,  # one such message: signed attributes have some hundred bytes
+    "transit.calls": 16,  # under way at a time in one process
+    "transit.key_calls": 4,  # of one key, where more than a full call waits
+    "transit.waiting": 20_000,  # signatures of one process that wait for their call
+    # how keys may be used, where two administrators decided nothing else for a key (signer/keystores/rules.py)
+    "budget.document": 2_000,  # signatures of one person in a day: four of the largest approvals
+    "budget.seal": 20_000,  # of one agency's seal in a day
+    "pace.document": 1_200,  # uses of one key in a minute, by purpose
+    "pace.seal": 6_000,
+    "pace.qr": 6_000,
+    "pace.log": 6_000,
+    "pace.tsa": 12_000,
+    "pace.ocsp": 12_000,
+    "pace.list": 6_000,
+    "pace.ca": 6_000,
+    "pace.report": 1_200,
+    "keys.rule_most": 1_000_000,  # the largest number that a decision may set
+    "keys.fresh_ms": 1_000,  # a state of a key that was read so long ago is read again before a use
+    "keys.destroy_days": 30,  # between a key's end and its destruction
+    "keys.import_hours": 72,  # a decided import that was not made by then is over
+    "keys.overlap_seconds": 3600,  # a key that was followed by another still signs what was opened with it before
+    "keys.switch_days": 90,  # how far ahead a switch to a new key may lie
+    "keys.end_days": 60,  # a certificate that ends sooner is warned of
+    "keys.look_seconds": 5,  # how often a signer looks for what is to be done in a store
+    "keys.settle_seconds": 300,  # who has spent an approval before a key's end may finish with it for so long
+    "keys.try_seconds": 60,  # one act in a store; another process takes it over after that
+    "keys.retry_most_seconds": 3_600,  # rest between two tries at a store that does not answer
 }

@@ -92,7 +92,8 @@ def page(
         "icon": f"/v/static/{citizen_build()}/icon.svg", "training": service.realm is Realm.TRAINING,
         "said": said if _CODE.fullmatch(said) and said in codes() else None, "here": request.url.path,
         "nav": [] if who is None else [(path, name) for roles, path, name in NAV if path == _ACCOUNT or _may(who, roles)],
-        "idle": LIMITS["desk.idle_seconds"], "system": service.settings.system_name, **values,
+        "idle": LIMITS["desk.idle_seconds"], "system": service.settings.system_name,
+        "stores": () if who is None else request.app.state.stores.said(), **values,
     }  # fmt: skip
     body = environment().get_template(template).render(given)
     return HTMLResponse(re.sub(r"\n\s+", "\n", body) if "</textarea>" not in body else body, status)

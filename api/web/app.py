@@ -7,6 +7,7 @@ from starlette.types import ASGIApp
 
 from api.desk.routes import router as desk_router
 from api.desk.sessions import known_session
+from api.desk.stores import StoreWatch
 from api.portal import (
     batches,
     copies,
@@ -36,6 +37,7 @@ def _bare(title: str, parts: WebParts) -> FastAPI:
         redirect_slashes=False,
     )  # fmt: skip
     app.state.parts = parts
+    app.state.stores = StoreWatch(parts.signer, parts.service.realm)
     app.add_exception_handler(ServiceError, on_error)
     app.add_exception_handler(Exception, on_broken)
     app.add_exception_handler(RequestValidationError, on_invalid)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from asn1crypto import x509 as asn1
 
-from core.certificates import REPORT_POLICY, Certificate
+from core.certificates import REPORT_POLICY, SOFTWARE_POLICY, Certificate
 from core.clock import Clock
 from core.errors import BadInput
 from core.formats import der
@@ -59,6 +59,8 @@ _YEARS = {
     "lists": 3,
     "report": 3,
 }
+_SOFTWARE = "Khóa trong kho phần mềm, không dùng cho vận hành thật / software key store, not for production"
+"""At most 200 characters (RFC 5280, DisplayText)."""
 TRAINING_MARK = "(TẬP HUẤN - TRAINING)"
 """In every name of realm training, after the organisation's where there is one."""
 Profile = str
@@ -140,13 +142,21 @@ def _extension(oid: str, value: bytes, critical: bool = False) -> bytes:
     return der.sequence(der.oid(oid), *flag, der.octet_string(value))
 
 
-def _extensions(profile: Profile, spki: bytes, issuer: Issuer | None, base_url: str) -> bytes:
+def _policies(profile: Profile, software: bool) -> bytes:
+    """With a notice that viewers of certificates show (RFC 5280 §4.2.1.4) where the key is not for production."""
+    rows = [der.sequence(der.oid(each)) for each in (POLICY, *([REPORT_POLICY] if profile == "report" else []))]
+    if software:
+        notice = der.sequence(der.oid("1.3.6.1.5.5.7.2.2"), der.sequence(der.utf8(_SOFTWARE)))
+        rows.append(der.sequence(der.oid(SOFTWARE_POLICY), der.sequence(notice)))
+    return der.sequence(*rows)
+
+
+def _extensions(profile: Profile, spki: bytes, issuer: Issuer | None, base_url: str, software: bool) -> bytes:
     usage, unused = _KEY_USAGE[profile]
-    policies = (POLICY, REPORT_POLICY) if profile == "report" else (POLICY,)
     parts = [
         _extension("2.5.29.15", der.bit_string(usage, unused), critical=True),
         _extension("2.5.29.14", der.octet_string(_key_id(spki))),
-        _extension("2.5.29.32", der.sequence(*(der.sequence(der.oid(o)) for o in policies))),
+        _extension("2.5.29.32", _policies(profile, software)),
     ]
     if profile == "root":
         parts.append(_extension("2.5.29.19", der.sequence(der.boolean(True)), critical=True))
@@ -170,9 +180,12 @@ def _extensions(profile: Profile, spki: bytes, issuer: Issuer | None, base_url: 
 
 async def build_certificate(
     *, serial: int, subject: Subject, spki: bytes, profile: Profile, realm: Realm, issuer: Issuer | None,
-    self_key: SigningKey | None, clock: Clock, base_url: str,
+    self_key: SigningKey | None, clock: Clock, base_url: str, software: bool = False,
 ) -> bytes:  # fmt: skip
-    """One certificate; ``issuer`` None means self-signed with ``self_key``. Never outlives its issuer."""
+    """One certificate; ``issuer`` None means self-signed with ``self_key``. Never outlives its issuer.
+
+    ``software``: its key lies in a store that is not for production, and the certificate says so.
+    """
     key = self_key if issuer is None else issuer.key
     assert key is not None
     start = clock.now().replace(microsecond=0)
@@ -184,7 +197,7 @@ async def build_certificate(
         der.context(0, der.integer(2)), der.integer(serial), signature_algorithm_id(key.algorithm),
         name if issuer is None else issuer.name,
         der.sequence(der.utc_or_generalized(start), der.utc_or_generalized(end)),
-        name, spki, _extensions(profile, spki, issuer, base_url),
+        name, spki, _extensions(profile, spki, issuer, base_url, software),
     )  # fmt: skip
     return await _signed(key, tbs)
 

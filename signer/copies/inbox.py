@@ -190,11 +190,11 @@ class Inbox:
     async def put_back(self, uow: UnitOfWork, request: PortalRequest, *, counts: bool = True) -> None:
         """A part did not answer: somebody may try again, later each time, so that others come first.
 
-        What does not count is tried for as long as it takes, every ``keys.look_seconds``.
+        What does not count is tried for as long as it takes, every ``keys.away_seconds``.
         """
         t = request_table.c
         tries = request.tries + 1 if counts else request.tries
-        wait = 2**tries if counts else LIMITS["keys.look_seconds"]
+        wait = 2**tries if counts else LIMITS["keys.away_seconds"]
         later = self._clock.now() + dt.timedelta(seconds=wait)
         await uow.execute(
             request_table.update()

@@ -73,6 +73,8 @@ class Notices:
 
     async def _refresh(self) -> None:
         """Everything that is missing, near its end, or older than what it speaks of."""
+        async with self.db.write() as uow:
+            await self.publisher.credentials.retire_followed(uow)  # lists say which keys are active
         async with self.db.read() as uow:
             listed = await published(uow, KEYS)
             keys = await self.publisher.current_keys(uow)

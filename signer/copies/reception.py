@@ -146,7 +146,7 @@ class Reception:
         except Exception as error:  # noqa: BLE001 - it waits for a person, or a sweep takes it up again: the row says which
             logger().info("copy.rests", id=copy_id, code=code_of(error))
             _, last = self._resting.get(copy_id, (0.0, LIMITS["inbox.sweep_seconds"] / 2))
-            rest = LIMITS["keys.look_seconds"] if is_away(error) else min(2 * last, _LONGEST_REST)
+            rest = LIMITS["keys.away_seconds"] if is_away(error) else min(2 * last, _LONGEST_REST)
             self._resting[copy_id] = time.monotonic() + rest, rest
 
     def _rests(self, copy_id: str) -> bool:

@@ -13,7 +13,7 @@ from ca_bridge.authorities.embedded import Issuer, Subject
 from ca_bridge.issuance import issue
 from core.certificates import Certificate
 from core.clock import VIETNAM, Clock
-from core.db import Database
+from core.db import Database, UnitOfWork
 from core.directory.model import Agency, Person, Role
 from core.directory.records import Directory
 from core.errors import Conflict, NotFound
@@ -25,9 +25,10 @@ from signer.activation.passkeys import SoftwarePasskey
 from signer.copies.register import Register
 from signer.copies.wording import Wording
 from signer.credentials import Credential, Credentials, OpenKey
-from signer.keystores.model import KeyPurpose, KeyStore, StoredKey
+from signer.keystores.model import KeyPurpose, KeyRef, KeyStore, StoredKey
+from signer.keystores.proof import prove
 
-__all__ = ["SERVICE", "Enrolment", "issuer_of"]
+__all__ = ["SERVICE", "Enrolment", "Made", "issuer_of"]
 
 SERVICE = ("root", "issuing", "tsa", "ocsp", "lists", "report")
 P256 = SignatureAlgorithm.ECDSA_P256_SHA256
@@ -50,6 +51,15 @@ def issuer_of(credential: Credential, key: SigningKey) -> Issuer:
     """A CA credential as the bridge wants it."""
     assert credential.certificate is not None
     return Issuer(certificate=Certificate.parse(credential.certificate), key=key, slug=credential.owner)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A key with the certificate that was proven to be its own."""
+
+    key: KeyRef
+    certificate: bytes
+    chain: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +101,7 @@ class Enrolment:
         return await self._service_key("report", issuing)
 
     async def _service_key(self, owner: str, issuer: Credential | None) -> Credential:
-        subject = Subject(common_name=_NAMES[owner], organisation=self.organisation)
-        return await self._certified(owner, _PURPOSE[owner], owner, subject, issuer)
+        return await self._certified(owner, _PURPOSE[owner], owner, self.subject(owner), issuer)
 
     async def _raw(self, owner: str, purpose: KeyPurpose, algorithm: SignatureAlgorithm) -> Credential:
         ref = await self.store.create(f"{purpose}-{new_id(self.clock)}", purpose, algorithm)
@@ -104,16 +113,35 @@ class Enrolment:
     async def _certified(
         self, owner: str, purpose: KeyPurpose, profile: str, subject: Subject, issuer: Credential | None
     ) -> Credential:
-        ref = await self.store.create(f"{purpose}-{new_id(self.clock)}", purpose, P256)
-        certificate = await issue(
-            self.db, self.clock, subject=subject, key=StoredKey(self.store, ref, purpose, "enrolment"), profile=profile,
-            realm=self.realm, issuer=None if issuer is None else issuer_of(issuer, self.open_key(issuer, "enrolment")), base_url=self.base_url,
-        )  # fmt: skip
-        chain = () if issuer is None or issuer.certificate is None else (issuer.certificate, *issuer.chain)
+        made = await self.make(purpose, profile, subject, issuer)
         async with self.db.write() as uow:
-            return await self.credentials.add(
-                uow, realm=self.realm, purpose=purpose, owner=owner, key=ref, certificate=certificate.der, chain=chain
-            )
+            return await self.keep(uow, owner, made)
+
+    async def make(self, purpose: KeyPurpose, profile: str, subject: Subject, issuer: Credential | None) -> Made:
+        """A new key with its certificate, proven to belong together; nobody's until it is kept. ``issuer``: None for a root."""
+        ref = await self.store.create(f"{purpose}-{new_id(self.clock)}", purpose, P256)
+        key = StoredKey(self.store, ref, purpose, "enrolment")
+        certificate = await issue(
+            self.db, self.clock, subject=subject, key=key, profile=profile,
+            realm=self.realm, issuer=None if issuer is None else issuer_of(issuer, self.open_key(issuer, "enrolment")), base_url=self.base_url,
+            software=self.store.not_for_production,
+        )  # fmt: skip
+        await prove(key, certificate)
+        chain = () if issuer is None or issuer.certificate is None else (issuer.certificate, *issuer.chain)
+        return Made(key=ref, certificate=certificate.der, chain=chain)
+
+    async def keep(
+        self, uow: UnitOfWork, owner: str, made: Made, *, active_from: dt.datetime | None = None
+    ) -> Credential:
+        """The row with which it becomes usable, from ``active_from`` on."""
+        return await self.credentials.add(
+            uow, realm=self.realm, purpose=made.key.purpose, owner=owner, key=made.key, certificate=made.certificate,
+            chain=made.chain, active_from=active_from,
+        )  # fmt: skip
+
+    def subject(self, owner: str) -> Subject:
+        """Of a service key's certificate."""
+        return Subject(common_name=_NAMES[owner], organisation=self.organisation)
 
     async def agency(self, *, code: str, name: str, parent: str, wording: dict[str, object] | None = None) -> Agency:
         """An agency with its seal key and certificate, QR-seal key and this year's book."""

@@ -4,7 +4,6 @@ import datetime as dt
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from cryptography.exceptions import InvalidSignature
 
 from ca_bridge import records as ca
 from ca_bridge.authorities.embedded import Subject
@@ -13,12 +12,12 @@ from core.certificates import Certificate
 from core.clock import Clock
 from core.db import Database, UnitOfWork
 from core.directory.model import Agency, Person
-from core.errors import Broken
-from core.ids import new_id, random_bytes
-from core.values import Digest, Realm, SignatureAlgorithm
+from core.ids import new_id
+from core.values import Realm, SignatureAlgorithm
 from signer.credentials import Credential, Credentials, OpenKey, credential_table
 from signer.enrolment.house import issuer_of
 from signer.keystores.model import KeyPurpose, KeyRef, KeyStore, StoredKey
+from signer.keystores.proof import prove
 
 __all__ = ["CESSATION", "SUPERSEDED", "WITHDRAWN", "Certified", "PersonKeys"]
 
@@ -59,8 +58,9 @@ class PersonKeys:
             self.db, self.clock, subject=_subject(person, agency, official), key=key,
             profile="official" if official else "citizen", realm=self.realm,
             issuer=issuer_of(issuing, self.open_key(issuing, event_id)), base_url=self.base_url,
+            software=self.store.not_for_production,
         )  # fmt: skip
-        await _prove(key, certificate)
+        await prove(key, certificate)
         assert issuing.certificate is not None
         return Certified(key=ref, certificate=certificate, chain=(issuing.certificate, *issuing.chain))
 
@@ -111,14 +111,3 @@ class PersonKeys:
 def _subject(person: Person, agency: Agency, official: bool) -> Subject:
     """An official's names the agency; a citizen's nothing but the name: no number, and no office that is not theirs."""
     return Subject(common_name=person.name, organisation=agency.name if official else None)
-
-
-async def _prove(key: StoredKey, certificate: Certificate) -> None:
-    """*This certificate belongs to this key*: a signature over a fresh challenge, verified with the certificate."""
-    challenge = b"dauso/belongs/v1" + random_bytes(32)
-    assert key.algorithm.digest is not None
-    value = await key.sign(Digest.of(challenge, key.algorithm.digest))
-    try:
-        certificate.verify(value, challenge, key.algorithm)
-    except InvalidSignature as error:
-        raise Broken("credential.wrong_key") from error

@@ -121,7 +121,7 @@ class RequestDesk(Parts):
         except Exception as error:  # noqa: BLE001 - a sweep takes it up again: the row says where it stands
             logger().info("step.rests", id=step_id, code=code_of(error))
             _, last = self._resting.get(step_id, (0.0, LIMITS["request.sweep_seconds"] / 2))
-            rest = LIMITS["keys.look_seconds"] if is_away(error) else min(2 * last, _LONGEST_REST)
+            rest = LIMITS["keys.away_seconds"] if is_away(error) else min(2 * last, _LONGEST_REST)
             self._resting[step_id] = time.monotonic() + rest, rest
         finally:
             self._busy[step_id] -= 1

@@ -12,7 +12,7 @@ from pyhanko.pdf_utils.reader import PdfFileReader
 from pyhanko.sign.validation.pdf_embedded import EmbeddedPdfSignature
 
 from core import pdf_hex  # noqa: F401  (puts its reader in place)
-from core.certificates import signs_reports
+from core.certificates import in_software, signs_reports
 from core.clock import timestamp_text
 from core.limits import LIMITS
 from verification.engine.changes import account_for_updates, changes_after, is_stamp, replaced_stream
@@ -176,6 +176,8 @@ def _signature(work: _Work, signature: EmbeddedPdfSignature, *, first: bool) -> 
         return _failed(field, why)
     if not signed.ess:
         work.find("verify.certificate_not_named", "warning", field=field)
+    if in_software(signed.certificate):
+        work.find("verify.software_key", "info", field=field)
     before = len(work.findings)
     proven, stamped = _timestamp(work, field, signed)
     moment = proven or work.at
