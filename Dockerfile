@@ -12,12 +12,12 @@ RUN cd / && /opt/dauso/bin/python -P -c "import importlib.metadata as m; d=m.pac
 
 FROM python:3.11-slim-bookworm
 RUN apt-get update && apt-get install -y --no-install-recommends libseccomp2 fonts-liberation && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --create-home --home-dir /var/lib/dauso --uid 10001 dauso
+    && useradd --system --create-home --home-dir /var/lib/dauso --uid 10001 dauso \
+    && install -d -o dauso -g dauso -m 0700 /var/lib/dauso/home /var/lib/dauso/highwater /run/dauso
 COPY --from=build /opt/dauso /opt/dauso
 ENV PATH=/opt/dauso/bin:$PATH PYTHONSAFEPATH=1 PYTHONDONTWRITEBYTECODE=1 DAUSO_HOME=/var/lib/dauso/home
-USER dauso
+USER 10001
 WORKDIR /var/lib/dauso
-VOLUME /var/lib/dauso
-HEALTHCHECK --interval=30s --timeout=10s CMD ["dauso", "doctor", "--json"]
+# No HEALTHCHECK here: web, signer and worker are asked differently (deploy/compose.yaml, the chart's probes).
 ENTRYPOINT ["dauso"]
 CMD ["doctor"]

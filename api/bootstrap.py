@@ -194,10 +194,10 @@ async def create_home(settings: Settings, realm: Realm) -> Path:
     for folder in ("db", "objects"):
         (home / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
     home.chmod(0o700)
-    if settings.key_passphrase is None and settings.key_file is None:
+    if settings.keys == "software" and settings.key_passphrase is None and settings.key_file is None:
         make_key_file(home / "key-file")
     clock = SystemClock()
-    async with Database(settings.database) as db, open_stores(settings) as keys:
+    async with Database(settings.database) as db, open_stores(settings, clock, db) as keys:
         await _migrate(db)
         parts = Records(clock)
         enrolment = make_enrolment(settings, realm, clock, db, parts, keys, key_opener(keys, Budgets(db, clock)))
@@ -232,7 +232,7 @@ async def open_service(settings: Settings, role: ProcessRole, clock: Clock | Non
         signing = None
         log: LogReader = LogReader(db=db, origin=settings.origin)
         if role is ProcessRole.SIGNER:
-            keys = await held.enter_async_context(open_stores(settings))
+            keys = await held.enter_async_context(open_stores(settings, clock, db))
             signing = await open_signer(settings, realm, clock, db, parts, documents, sandbox, log_key, keys)
             log = signing.copies.signing.log
         service = Service(
@@ -322,7 +322,7 @@ async def examine(settings: Settings) -> list[tuple[str, bool, str]]:
 async def _keys(settings: Settings) -> list[tuple[str, bool, str]]:
     rows = []
     try:
-        async with open_stores(settings) as keys:
+        async with Database(settings.database) as db, open_stores(settings, SystemClock(), db) as keys:
             for each in keys.all():
                 health = await each.health()
                 mark = ": not for production / không dùng cho vận hành thật" if each.not_for_production else ""

@@ -1,12 +1,24 @@
-"""The key stores that the settings name, opened for a process of the signer role and for no other."""
+"""The key stores that the settings name, opened for a process of the signer role and for no other.
+
+A store that does not answer is opened all the same: what needs a key waits, and everything else works.
+"""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
 
-from core.errors import NotFound
+from core.clock import Clock
+from core.db import Database
+from core.errors import BadInput, NotFound, ServiceError
+from core.logs import logger
 from core.settings import Settings
+from signer.keystores.model import KeyStore
+from signer.keystores.pkcs11 import records  # noqa: F401 - its table belongs to every home, whatever opens it
 from signer.keystores.software import SoftwareKeyStore
 from signer.keystores.stores import KeyStores
+
+if TYPE_CHECKING:
+    from core.vault import Vault
 
 __all__ = ["open_stores", "software_store"]
 
@@ -22,6 +34,66 @@ def software_store(settings: Settings) -> SoftwareKeyStore:
 
 
 @asynccontextmanager
-async def open_stores(settings: Settings) -> AsyncIterator[KeyStores]:
-    """Until the block ends. Raises ``key.missing``."""
-    yield KeyStores(software_store(settings))
+async def open_stores(settings: Settings, clock: Clock, db: Database) -> AsyncIterator[KeyStores]:
+    """Until the block ends: the one that new keys are made in, and every other that has settings.
+
+    Raises ``key.missing``, ``key.not_configured``, ``vault.not_configured``; nothing for a store that does not answer.
+    """
+    async with AsyncExitStack() as held:
+        found: dict[str, KeyStore] = {}
+        if settings.keys == "software" or _has_software(settings):
+            found["software"] = software_store(settings)
+        if settings.keys == "transit" or settings.vault_url:
+            found["transit"] = await _transit(settings, clock, held)
+        if settings.keys == "pkcs11" or settings.pkcs11_module is not None:
+            found["pkcs11"] = await _pkcs11(settings, clock, db, held)
+        yield KeyStores(found.pop(settings.keys), *found.values())
+
+
+def _has_software(settings: Settings) -> bool:
+    named = settings.key_passphrase is not None or settings.key_file is not None
+    return named or (settings.home / "key-file").is_file()
+
+
+async def _transit(settings: Settings, clock: Clock, held: AsyncExitStack) -> KeyStore:
+    from signer.keystores.transit import TransitKeyStore, mounts_of  # noqa: PLC0415 - a tenth of a second for who has none
+
+    signer = await _session(settings, clock, held)
+    enroller = custodian = None
+    if settings.vault_enroller_role or settings.vault_enroller_role_id:
+        enroller = await _session(_as(settings, "enroller"), clock, held)
+    if settings.vault_custodian_role or settings.vault_custodian_role_id:
+        custodian = await _session(_as(settings, "custodian"), clock, held)
+    return TransitKeyStore(
+        signer, mounts_of(settings.transit_mounts), enroller=enroller, admin=custodian, clock=clock
+    )  # fmt: skip
+
+
+def _as(settings: Settings, identity: str) -> Settings:
+    """The settings with which another identity logs in at the same store."""
+    own = {name: getattr(settings, f"vault_{identity}_{name}") for name in ("role", "role_id", "secret_id_file")}
+    return settings.model_copy(update={f"vault_{name}": value for name, value in own.items()})
+
+
+async def _session(settings: Settings, clock: Clock, held: AsyncExitStack) -> "Vault":
+    from core.vault import Vault, config_of  # noqa: PLC0415 - as above
+
+    vault = Vault(config_of(settings), clock=clock)
+    held.push_async_callback(vault.close)
+    try:
+        await vault.start()
+    except BadInput:
+        raise
+    except ServiceError as error:  # it goes on trying by itself
+        logger().warning("store.away", kind="transit", code=error.code)
+    return vault
+
+
+async def _pkcs11(settings: Settings, clock: Clock, db: Database, held: AsyncExitStack) -> KeyStore:
+    from signer.keystores.pkcs11.pool import config_of  # noqa: PLC0415 - as above
+    from signer.keystores.pkcs11.store import Pkcs11KeyStore  # noqa: PLC0415
+
+    store = Pkcs11KeyStore(config_of(settings), clock, db)
+    held.push_async_callback(store.close)
+    await store.start()
+    return store

@@ -103,6 +103,7 @@ def open_remote(
     room = Room(
         clock=basis.clock, directory=basis.directory, register=basis.register, documents=basis.documents,
         sandbox=basis.sandbox, clients=AgencyAccess(), phones=phones, host=settings.host, system=settings.system_name,
+        keys_agency=settings.keys_agency,
     )  # fmt: skip
     decisions = Decisions(
         db=basis.db, clock=basis.clock, realm=basis.realm, log=basis.log, relying_party=basis.relying_party, room=room

@@ -3,7 +3,9 @@
 from enum import StrEnum
 from typing import Final
 
-__all__ = ["WEB_HIDDEN", "WEB_WRITES", "ProcessRole"]
+from audit.keyuse.records import WRITES
+
+__all__ = ["AUDITOR_WRITES", "WEB_HIDDEN", "WEB_WRITES", "ProcessRole"]
 
 
 class ProcessRole(StrEnum):
@@ -35,3 +37,6 @@ WEB_HIDDEN: Final = frozenset({
     "person_contact", "person_number", "provider_account", "provider_transaction",
 })  # fmt: skip
 """Tables that those roles may not even read: numbers and addresses of people, links, passes, enrolments under way."""
+
+AUDITOR_WRITES: Final = WRITES
+"""What ``dauso audit keys`` may write: what it found. It reads everything else, and opens no key store."""

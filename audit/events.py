@@ -41,6 +41,8 @@ class LeafType(StrEnum):
     IDENTITY_VERIFIED = "identity_verified"
     PASSKEY_CHANGED = "passkey_changed"
     CREDENTIAL_CHANGED = "credential_changed"
+    KEY_CHANGED = "key_changed"
+    """Disabled or destroyed in its store."""
 
 
 def commit(salt: bytes, digest: bytes) -> bytes:

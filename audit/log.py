@@ -59,6 +59,14 @@ class LogReader:
         async with self.db.read() as uow:
             return (await uow.execute(sa.select(state_table.c.size))).scalar_one_or_none() or 0
 
+    async def root_at(self, size: int) -> bytes:
+        """The root over the first ``size`` leaves. Raises ``log.tile_missing`` where there are not so many."""
+        if size == 0:
+            return merkle.EMPTY_ROOT
+        async with self.db.read() as uow:
+            tree = await _Tree.load(uow, lambda subtree: subtree(0, size))
+        return tree.subtree(0, size)
+
     async def receipt(self, event_id: str) -> bytes:
         """The leaf's ``tlog-proof`` under the newest checkpoint. Raises ``log.pending``, ``log.no_such_event``."""
         t, c = entry_table.c, checkpoint_table.c

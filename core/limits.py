@@ -188,7 +188,7 @@ LIMITS: Final[dict[str, int]] = {
     "transit.rsa_batch": 50,  # an RSA-3072 signature takes the server some milliseconds, and a call has a deadline
     "transit.batch_bytes": 4 * 1024 * 1024,  # messages in one call (Ed25519 signs the message itself)
     "transit.message_bytes": 1024 * 1024,  # one such message: signed attributes have some hundred bytes
-    "transit.calls": 16,  # under way at a time in one process
+    "transit.calls": 8,  # under way at a time in one process: as vault.threads, for who waits there waits against the clock
     "transit.key_calls": 4,  # of one key, where more than a full call waits
     "transit.waiting": 20_000,  # signatures of one process that wait for their call
     # how keys may be used, where two administrators decided nothing else for a key (signer/keystores/rules.py)
@@ -210,8 +210,49 @@ LIMITS: Final[dict[str, int]] = {
     "keys.overlap_seconds": 3600,  # a key that was followed by another still signs what was opened with it before
     "keys.switch_days": 90,  # how far ahead a switch to a new key may lie
     "keys.end_days": 60,  # a certificate that ends sooner is warned of
+    "keys.cache": 4_096,  # keys that one transit mount keeps open; more are read from storage when they are used
+    "keys.wrap_hours": 24,  # how long a wrapped secret id waits to be unwrapped
+    "keys.token_minutes": 60,  # a token of the service, renewed while it runs
+    "keys.short_minutes": 15,  # an identity that exists for one decision
     "keys.look_seconds": 5,  # how often a signer looks for what is to be done in a store
     "keys.settle_seconds": 300,  # who has spent an approval before a key's end may finish with it for so long
     "keys.try_seconds": 60,  # one act in a store; another process takes it over after that
     "keys.retry_most_seconds": 3_600,  # rest between two tries at a store that does not answer
+    "vault.threads": 8,  # calls to OpenBao or Vault at a time in one process, each with a connection of its own
+    "vault.waiting": 512,  # calls that may wait for one of them; beyond, the caller is told at once
+    "vault.answer_bytes": 8 * 1024 * 1024,  # one answer
+    "vault.idle_seconds": 60,  # an older connection is not used again: something between may have forgotten it
+    "vault.breaker_failures": 5,  # in a row, and calls are refused without being sent
+    "vault.breaker_ms": 2_000,  # between two tries while that lasts
+    "vault.pause_ms": 80,  # before a call is repeated, with jitter; doubled each time
+    "vault.login_rest_seconds": 5,  # after a refused login, before the next
+    "vault.denied_rest_seconds": 30,  # after a new login that did not help: a living token is not replaced
+    "vault.retry_seconds": 5,  # between two tries to renew a token or log in at a store that does not answer
+    "pkcs11.queue": 64,  # calls that wait for a worker; beyond, the caller is told at once
+    "pkcs11.wait_seconds": 10,  # longest wait there; nothing was sent then
+    "pkcs11.call_seconds": 10,  # a worker that takes longer is ended, and the outcome of its call is unknown
+    "pkcs11.create_seconds": 90,  # the same for a new key: RSA on a card
+    "pkcs11.open_seconds": 20,  # until a new worker has loaded the module and logged in
+    "pkcs11.stop_seconds": 5,  # a worker's last call at a stop
+    "pkcs11.batch": 25,  # digests in one message to a worker: a batch is spread over all of them
+    "pkcs11.record_seconds": 30,  # how long a worker believes what it read of a key; another host may have disabled it
+    "pkcs11.unwrapped": 64,  # people's keys that one worker keeps unwrapped in its session
+    # key use against its causes
+    "keyuse.flush_ms": 1_000,  # service keys' uses of that time are written in one go
+    "keyuse.most": 100,  # uses that may wait for that, and so be lost in a crash
+    "keyuse.hold_seconds": 5,  # service keys are not used any more when the book could not be written for so long
+    "keyuse.input_bytes": 4_096,  # a message (Ed25519) that a booked key may sign: it is kept
+    "keyuse.horizon_seconds": 120,  # from writing a cause down to the key store's audit line, the clocks' difference included
+    "keyuse.settle_seconds": 30,  # younger lines and causes are left to the next run
+    "keyuse.intent_days": 7,  # an intent that came to nothing is remembered so long
+    "keyuse.order_days": 31,  # orders looked through for one that a call without intent may belong to
+    "keyuse.hash_at_once": 8,  # questions to sys/audit-hash under way
+    "keyuse.hash_kept": 50_000,  # answers kept
+    "keyuse.open_requests": 10_000,  # requests of an audit file that wait for their response
+    "keyuse.seen_requests": 100_000,  # ids remembered, since a forwarded request stands twice
+    "keyuse.part_bytes": 256 * 1024 * 1024,  # a long run is saved each time it has read so much
+    "keyuse.findings": 1_000,  # different ones in one run; more are counted by their code
+    "keyuse.requests_named": 5,  # request ids in one finding
+    "keyuse.socket_lines": 1_000,  # lines of a socket device written together
+    "keyuse.socket_ms": 200,  # or those of that time
 }

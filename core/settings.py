@@ -4,6 +4,7 @@
 """
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -131,7 +132,84 @@ class Settings(BaseSettings):
     provider_anchors: Path | None = Field(
         default=None, description="PEM file of roots that certificates of remote-signing services must lead to."
     )
+    keys_agency: str = Field(
+        default="",
+        description="Code of the agency whose administrators decide about the realm's own keys (root, log, time stamps …); unset it is the only agency, and nobody where there are several.",
+    )
     language: str = Field(default="vi", description="First language of the command line: vi or en.")
+    keys: Literal["software", "transit", "pkcs11"] = Field(
+        default="software", description="Store in which new keys are made; older keys stay in the store they name."
+    )
+    transit_mounts: str = Field(
+        default="transit",
+        description="Transit mounts in OpenBao or Vault, separated by commas; new keys are spread over them by name.",
+    )
+    vault_url: str = Field(
+        default="", description="Address of OpenBao or Vault; https, or http on this machine alone. Empty means none."
+    )
+    vault_namespace: str = Field(default="", description="Namespace there; empty means the root.")
+    vault_ca_file: Path | None = Field(
+        default=None, description="PEM file of roots that its certificate must lead to; empty means the public ones."
+    )
+    vault_login: Literal["approle", "kubernetes", "cert", "token"] = Field(
+        default="approle", description="How this process logs in there."
+    )
+    vault_mount: str = Field(default="", description="Path of that auth method; empty means its usual one.")
+    vault_role: str = Field(
+        default="", description="Role there; with approle the one whose path a wrapped secret id must come from."
+    )
+    vault_role_id: str = Field(default="", description="Role id of approle.")
+    vault_secret_id_file: Path | None = Field(
+        default=None, description="File with the wrapping token of a secret id; removed once it was used."
+    )
+    vault_wrapped: bool = Field(
+        default=True, description="Whether that file holds a wrapping token; false: the secret id itself."
+    )
+    vault_enroller_role: str = Field(
+        default="", description="Role of the identity that makes keys there; empty: the signer's own makes them."
+    )
+    vault_enroller_role_id: str = Field(default="", description="Its role id, with approle.")
+    vault_enroller_secret_id_file: Path | None = Field(
+        default=None, description="Its secret id or the wrapping token of one, with approle."
+    )
+    vault_custodian_role: str = Field(
+        default="", description="Role of the identity that ends keys there, while there is one; empty: no key can be ended."
+    )
+    vault_custodian_role_id: str = Field(default="", description="Its role id, with approle.")
+    vault_custodian_secret_id_file: Path | None = Field(
+        default=None, description="Its secret id or the wrapping token of one, with approle."
+    )
+    vault_jwt_file: Path | None = Field(
+        default=None, description="Projected token of a Kubernetes pod (or another JWT); read at each login."
+    )
+    vault_cert_file: Path | None = Field(default=None, description="Client certificate (PEM) shown to the store.")
+    vault_key_file: Path | None = Field(default=None, description="Its private key (PEM).")
+    vault_token_file: Path | None = Field(
+        default=None, description="File in which an agent keeps a token fresh; read at each login."
+    )
+
+    pkcs11_module: Path | None = Field(
+        default=None, description="Shared library of the PKCS#11 token's maker; worker processes alone load it."
+    )
+    pkcs11_token: str = Field(default="", description="Label of the PKCS#11 token.")
+    pkcs11_pin_file: Path | None = Field(
+        default=None, description="File with the token's user PIN; read by the worker processes alone."
+    )
+    pkcs11_workers: int = Field(
+        default=2, ge=1, le=64, description="Worker processes of the PKCS#11 token, each with one session."
+    )
+
+    audit_files: str = Field(
+        default="",
+        description="The key store's audit files, one a server, separated by commas: what `dauso audit keys` reads.",
+    )
+    audit_device: str = Field(
+        default="to-file", description="Name of the audit device in OpenBao or Vault that writes those files."
+    )
+    audit_signers: str = Field(
+        default="dauso-signer",
+        description="Who may sign there: entity ids, role or display names as that file shows them, separated by commas.",
+    )
 
     @property
     def database(self) -> str:

@@ -14,6 +14,7 @@ from core.clock import Clock
 from core.db import UnitOfWork, UtcDateTime, metadata, row_by, swap_state
 from core.errors import NotFound, Refused
 from core.ids import new_id
+from core.limits import LIMITS
 from core.signing import SigningKey
 from core.values import Realm
 from signer.keystores.model import KeyPurpose, KeyRef
@@ -34,8 +35,31 @@ credential_table = sa.Table(
     sa.Column("chain", sa.JSON, nullable=False),
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("active_from", UtcDateTime),
     sa.CheckConstraint("state in ('active', 'retired')", name="state"),
+    sa.Index("ix_credential_owner_purpose", "owner", "purpose"),
 )
+"""``active_from``: when a key that follows another takes its place; null: at once."""
+
+_t, _newer = credential_table.c, credential_table.alias("newer")
+_IN_FORCE = (
+    sa.select(credential_table)
+    .where(_t.owner == sa.bindparam("owner"), _t.purpose == sa.bindparam("purpose"), _t.state == "active")
+    .where(sa.or_(_t.active_from.is_(None), _t.active_from <= sa.bindparam("now")))
+    .order_by(_t.id.desc())
+    .limit(1)
+)
+_WAITING = sa.select(credential_table).where(
+    _t.owner == sa.bindparam("owner"), _t.purpose == sa.bindparam("purpose"), _t.state == "active",
+    _t.active_from > sa.bindparam("now"),
+)  # fmt: skip
+_FOLLOWED = sa.select(_t.id).where(
+    _t.state == "active",
+    sa.exists().where(
+        _newer.c.owner == _t.owner, _newer.c.purpose == _t.purpose, _newer.c.state == "active",
+        _newer.c.active_from <= sa.bindparam("before"), _newer.c.id > _t.id,
+    ),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +77,8 @@ class Credential:
     chain: tuple[bytes, ...]
     """Issuers, DER, nearest first, root last."""
     created_at: dt.datetime
+    active_from: dt.datetime | None = None
+    """When it takes the place of the one before; None: from the beginning."""
 
     def require_valid(self, now: object) -> Certificate:
         """The parsed certificate, inside its dates. Raises ``credential.expired``."""
@@ -79,9 +105,9 @@ class Credentials:
 
     async def add(
         self, uow: UnitOfWork, *, realm: Realm, purpose: KeyPurpose, owner: str, key: KeyRef,
-        certificate: bytes | None, chain: tuple[bytes, ...] = (),
+        certificate: bytes | None, chain: tuple[bytes, ...] = (), active_from: dt.datetime | None = None,
     ) -> Credential:  # fmt: skip
-        """Record a credential that is ready for use."""
+        """Record a credential that is ready for use, from ``active_from`` on."""
         made = Credential(
             id=new_id(self._clock),
             realm=realm,
@@ -91,30 +117,35 @@ class Credentials:
             certificate=certificate,
             chain=chain,
             created_at=self._clock.now(),
+            active_from=active_from,
         )
         await uow.execute(
             credential_table.insert(),
             {
                 "id": made.id, "realm": realm, "purpose": purpose, "owner": owner, "key": json.dumps(key.to_json()),
                 "certificate": certificate, "chain": [base64.b64encode(c).decode() for c in chain], "state": "active",
-                "created_at": made.created_at,
+                "created_at": made.created_at, "active_from": active_from,
             },
         )  # fmt: skip
         return made
 
     async def of(self, uow: UnitOfWork, owner: str, purpose: KeyPurpose) -> Credential:
-        """The newest active one. Raises ``credential.missing``."""
-        t = credential_table.c
-        query = (
-            sa.select(credential_table)
-            .where(t.owner == owner, t.purpose == purpose, t.state == "active")
-            .order_by(t.id.desc())
-            .limit(1)
-        )
-        row = (await uow.execute(query)).first()
+        """The newest active one whose time has come. Raises ``credential.missing``."""
+        row = (await uow.execute(_IN_FORCE, {"owner": owner, "purpose": purpose, "now": self._clock.now()})).first()
         if row is None:
             raise NotFound("credential.missing", owner=owner, purpose=purpose)
         return self._from(row)
+
+    async def waiting(self, uow: UnitOfWork, owner: str, purpose: KeyPurpose) -> Credential | None:
+        """The one whose time has not come yet."""
+        row = (await uow.execute(_WAITING, {"owner": owner, "purpose": purpose, "now": self._clock.now()})).first()
+        return None if row is None else self._from(row)
+
+    async def retire_followed(self, uow: UnitOfWork) -> list[str]:
+        """Retire those that a rotation replaced ``keys.overlap_seconds`` ago: what was opened with them has ended by now."""
+        before = self._clock.now() - dt.timedelta(seconds=LIMITS["keys.overlap_seconds"])
+        followed = list((await uow.execute(_FOLLOWED, {"before": before})).scalars())
+        return [each for each in followed if await swap_state(uow, _t.id, each, "active", "retired")]
 
     async def get(self, uow: UnitOfWork, credential_id: str) -> Credential:
         """By id, in whatever state. Raises ``credential.missing``."""
@@ -156,4 +187,5 @@ class Credentials:
             id=row.id, realm=Realm(row.realm), purpose=KeyPurpose(row.purpose), owner=row.owner,
             key=KeyRef.from_json(json.loads(row.key)), certificate=row.certificate,
             chain=tuple(base64.b64decode(c) for c in row.chain), created_at=row.created_at,
+            active_from=row.active_from,
         )  # fmt: skip

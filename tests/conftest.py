@@ -13,6 +13,7 @@ import pytest
 import structlog
 
 from core.db import Database
+from tests.openbao import OpenBao, binary
 
 
 class BentClock:
@@ -83,6 +84,15 @@ def postgres(tmp_path_factory: pytest.TempPathFactory):
     yield make
     run(str(bin_dir / "pg_ctl"), "-D", str(data), "-m", "immediate", "stop")
     shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def openbao(tmp_path_factory: pytest.TempPathFactory):
+    """A real OpenBao of this session. Leave it running and unsealed; who stops or seals one starts a server of his own."""
+    if binary() is None:
+        live_or_skip("OpenBao (bao)")
+    with OpenBao(tmp_path_factory.mktemp("openbao")) as server:
+        yield server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -1,4 +1,4 @@
-"""``dauso``: init, demo, doctor, serve, signer, worker, agency, person, book, client, copy, evidence, lists, verify, log, simulate, grants."""
+"""``dauso``: init, demo, doctor, serve, signer, worker, agency, person, audit, book, client, copy, evidence, lists, verify, log, simulate, grants."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from api.cli import book, client, copy, demo, evidence, house, lists, log, serve, simulate, verify
+from api.cli import audit, book, client, copy, demo, evidence, house, lists, log, serve, simulate, verify
 from api.cli.show import err
 from core import logs
 from core.settings import Settings
@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 app.add_typer(house.agency_app, name="agency")
 app.add_typer(house.person_app, name="person")
+app.add_typer(audit.app, name="audit")
 app.add_typer(book.app, name="book")
 app.add_typer(client.app, name="client")
 app.add_typer(copy.app, name="copy")

@@ -25,10 +25,13 @@ from core.clock import VIETNAM
 from core.db import UnitOfWork
 from core.directory.model import Person
 from core.errors import BadInput, NotFound
+from core.limits import LIMITS
 from core.messages import sentence
 from signer.decisions.desk import picture_of_decision, words_of
+from signer.decisions.keys import keys_of
 from signer.decisions.kinds import kind_of
 from signer.decisions.room import Room
+from signer.keystores.registry import KeyState
 
 __all__ = ["Admin", "Line", "day_of", "lines_of", "official_of", "propose", "room_of", "router"]
 
@@ -61,7 +64,7 @@ def room_of(parts: WebParts) -> Room:
     return Room(
         clock=service.clock, directory=service.directory, register=service.register, documents=service.documents,
         sandbox=service.sandbox, clients=AgencyAccess(), host=service.settings.host,
-        system=service.settings.system_name,
+        system=service.settings.system_name, keys_agency=service.settings.keys_agency,
     )  # fmt: skip
 
 
@@ -141,7 +144,9 @@ async def overview(request: Request, parts: Parts, who: Admin) -> Response:
     """What waits, and the ways to everything else."""
     async with parts.service.db.read() as uow:
         lines = await lines_of(uow, parts, who)
-    return page(request, "admin.html", who=who, title="desk.admin", rows=lines, needed=QUORUM)
+        own, services = await keys_of(uow, room_of(parts), who.agency, LIMITS["web.page"])
+    stopped = sum(key.state is KeyState.STOPPED for key in (*own, *services))
+    return page(request, "admin.html", who=who, title="desk.admin", rows=lines, needed=QUORUM, stopped=stopped)
 
 
 @router.get("/decisions/{decision_id}")

@@ -4,6 +4,9 @@ from typing import Final
 
 from core.errors import BadInput
 from signer.decisions.books import CloseBook, EndClient, GrantClient, OpenBook
+from signer.decisions.key_rules import ResumeKey, RuleKey
+from signer.decisions.key_stores import ChangePolicy, ImportKey
+from signer.decisions.keys import DestroyKey, DisableKey
 from signer.decisions.people import AddPerson, EndRole, GiveRole, IdentifyPerson, SuspendPhone
 from signer.decisions.room import Kind
 from signer.decisions.templates import ChangeSeal, ChangeWording
@@ -14,7 +17,7 @@ KINDS: Final[dict[str, Kind]] = {
     kind.name: kind
     for kind in (
         AddPerson(), IdentifyPerson(), GiveRole(), EndRole(), SuspendPhone(), ChangeWording(), ChangeSeal(), OpenBook(), CloseBook(),
-        GrantClient(), EndClient(),
+        GrantClient(), EndClient(), DisableKey(), ResumeKey(), RuleKey(), DestroyKey(), ImportKey(), ChangePolicy(),
     )
 }  # fmt: skip
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Protocol
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from core.approvals.model import Decision
 from core.clock import VIETNAM, Clock
 from core.db import UnitOfWork
 from core.directory.model import Agency
@@ -92,6 +93,8 @@ class Room:
     """As printed on copies."""
     system: str = ""
     """Name of the information system, as printed on copies."""
+    keys_agency: str = ""
+    """Code of the agency whose administrators decide about keys that belong to no agency."""
 
     def require_phones(self) -> PhoneDesk:
         """Raises ``decision.not_here`` in a process that only reads."""
@@ -152,6 +155,10 @@ class Kind:
     async def apply(self, uow: UnitOfWork, room: Room, agency: Agency, payload: dict[str, Any]) -> dict[str, Any]:
         """Do it in the caller's transaction; returns ids of what came of it. Everything is checked again."""
         raise NotImplementedError
+
+    async def carry_out(self, uow: UnitOfWork, room: Room, agency: Agency, decision: Decision) -> dict[str, Any]:
+        """The same, for what must know which decision it was."""
+        return await self.apply(uow, room, agency, decision.payload)
 
 
 def both(code: str, /, **values: object) -> str:

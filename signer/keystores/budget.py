@@ -11,23 +11,15 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from core.clock import VIETNAM, Clock
-from core.db import Database, insert_new, metadata
+from core.db import Database, insert_new
 from core.errors import Refused
 from core.limits import LIMITS
 from core.signing import SigningKey
 from core.values import Digest, Message, SignatureAlgorithm
 from signer.keystores.model import KeyPurpose
+from signer.keystores.records import budget_table
 
 __all__ = ["BudgetedKey", "Budgets"]
-
-budget_table = sa.Table(
-    "key_budget",
-    metadata,
-    sa.Column("key_name", sa.Text, primary_key=True),
-    sa.Column("day", sa.String(10), primary_key=True),
-    sa.Column("used", sa.Integer, nullable=False),
-)
-"""Uses leased on a day (Vietnam's); ``used`` only grows."""
 
 
 class Budgets:

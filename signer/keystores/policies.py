@@ -26,11 +26,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from core.errors import BadInput
+from signer.keystores.transit.naming import mounts_of
 
-__all__ = ["SHORT_LIVED", "Identity", "Policy", "Probe", "Rule", "agency_mount", "policy_for", "same_text"]
+__all__ = [
+    "SHORT_LIVED", "Identity", "Policy", "Probe", "Rule", "agency_mount", "bundle_sha256", "policy_for", "same_text",
+]  # fmt: skip
 
-_MOUNT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 Value = str | bool
 
 
@@ -118,25 +119,32 @@ class Policy:
         ]  # fmt: skip
 
 
+def bundle_sha256(policies: Sequence[Policy]) -> str:
+    """Of a store's policies together, by name, hexadecimal: what two administrators decide (``store.policy``)."""
+    lines = sorted(f"{policy.name} {policy.sha256}\n" for policy in policies)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
 def same_text(policy: Policy, text: str) -> bool:
     """Whether the server's text is ours; only space at its ends may differ."""
     return text.strip() == policy.hcl().strip()
 
 
 def agency_mount(code: str) -> str:
-    """The mount of an agency that has its own: ``transit-h55-242``. Raises ``keys.bad_mount``."""
-    return _mount(f"transit-{_slug(code)}")
+    """The mount of an agency that has its own: ``transit-h55-242``. Raises ``key.bad_mounts``."""
+    return mounts_of(f"transit-{_slug(code)}")[0]
 
 
-def policy_for(identity: Identity, mounts: Sequence[str], agency: str = "") -> Policy:
-    """The policy of ``identity`` over ``mounts``; ``agency``: code of the agency it is for. Raises ``keys.bad_mount``."""
-    known = tuple(dict.fromkeys(_mount(each) for each in mounts))
-    if not known:
-        raise BadInput("keys.bad_mount", mount="")
+def policy_for(identity: Identity, mounts: Sequence[str], agency: str = "", *, soft_delete: bool = True) -> Policy:
+    """The policy of ``identity`` over ``mounts``; ``agency``: code of the agency it is for. Raises ``key.bad_mounts``.
+
+    ``soft_delete``: the server can take a key out of use (OpenBao); else that is done by a further version (Vault).
+    """
+    known = mounts_of(",".join(mounts))
     rules: list[Rule] = []
     if identity is not Identity.WEB:
         for mount in known:
-            granted = _granted(identity, mount)
+            granted = _granted(identity, mount, soft_delete)
             rules += granted
             named = {rule.path for rule in granted}
             rules += [rule for rule in _denied(mount) if rule.path not in named]
@@ -146,7 +154,7 @@ def policy_for(identity: Identity, mounts: Sequence[str], agency: str = "") -> P
     return Policy(identity=identity, mounts=known, agency=_slug(agency) if agency else "", rules=tuple(rules))
 
 
-def _granted(identity: Identity, mount: str) -> list[Rule]:
+def _granted(identity: Identity, mount: str, soft_delete: bool) -> list[Rule]:
     """What the identity needs in one mount, and not more."""
     keys = f"{mount}/keys/+"
     read = Rule(path=keys, may=("read",))
@@ -158,12 +166,7 @@ def _granted(identity: Identity, mount: str) -> list[Rule]:
         case Identity.AUDITOR:
             return [Rule(path=f"{mount}/keys", may=("list",)), read]
         case Identity.CUSTODIAN:
-            return [
-                Rule(path=keys, may=("delete", "read")),
-                Rule(path=f"{keys}/soft-delete", may=("delete",)),
-                Rule(path=f"{keys}/config", may=("update",), required=("deletion_allowed",),
-                     allowed={"deletion_allowed": (True, False)}),
-            ]  # fmt: skip
+            return _care(mount, soft_delete)
         case Identity.IMPORTER:
             return [
                 read,
@@ -189,6 +192,19 @@ def _signing(mount: str) -> Rule:
             "batch_input": (),
         },
     )
+
+
+def _care(mount: str, soft_delete: bool) -> list[Rule]:
+    keys = f"{mount}/keys/+"
+    # a key that cannot sign takes a destroyed key's name
+    rules = [Rule(path=keys, may=("delete", "read", "update"), allowed=_MAKING | {"type": ("aes256-gcm96",)})]
+    settings: dict[str, tuple[Value, ...]] = {"deletion_allowed": (True, False)}
+    if soft_delete:
+        rules.append(Rule(path=f"{keys}/soft-delete", may=("delete",)))
+    else:
+        rules.append(Rule(path=f"{keys}/rotate", may=("update",), allowed={"dauso": ()}))
+        settings["min_encryption_version"] = ()
+    return [*rules, Rule(path=f"{keys}/config", may=("update",), allowed=settings)]
 
 
 _MAKING: Final[dict[str, tuple[Value, ...]]] = {
@@ -258,11 +274,3 @@ def _list(values: Sequence[Value]) -> str:
 
 def _slug(code: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", code.lower()).strip("-")
-
-
-def _mount(name: str) -> str:
-    """One segment of plain letters: nothing that a policy reads as a wildcard. Raises ``keys.bad_mount``."""
-    name = name.strip().rstrip("/")
-    if not _MOUNT.fullmatch(name):
-        raise BadInput("keys.bad_mount", mount=name)
-    return name

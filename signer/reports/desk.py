@@ -50,19 +50,23 @@ class SheetDesk:
 
     async def issue(self, report: Report, file: CheckedFile) -> bytes:
         """The signed sheet. Raises ``key.*`` (``key.budget_spent`` too), ``tsa.*``, ``credential.expired``, ``copy.self_check``."""
-        desk = self.signing
-        async with self.turn:  # two first sheets at once share one new key
-            credential = await self.enrolment.report_key()
-        certificate = credential.require_valid(desk.clock.now())
         # 1 compose
         blank = await asyncio.to_thread(
             sheet.compose, report, file, system=self.system, host=self.host, realm=self.realm
         )
+        return await self.seal(blank, _REASON)
+
+    async def seal(self, blank: bytes, reason: str) -> bytes:
+        """Steps 2 to 5 over any paper of our own with the field ``sheet.FIELD``. Raises as ``issue``."""
+        desk = self.signing
+        async with self.turn:  # two first sheets at once share one new key
+            credential = await self.enrolment.report_key()
+        certificate = credential.require_valid(desk.clock.now())
         # 2 prepare
         profile = profile_of(credential)
         prepared = pades.prepare(
             blank, field=sheet.FIELD, profile=profile, signed_at=desk.clock.now(), signer_name=certificate.common_name,
-            reason=_REASON, timestamp_size=desk.timestamps.size,
+            reason=reason, timestamp_size=desk.timestamps.size,
         )  # fmt: skip
         # 3 sign
         signature = await desk.open_key(credential, new_id(desk.clock)).sign(prepared.to_sign)

@@ -22,7 +22,7 @@ from core.values import Realm
 from signer.formats.typeface import Typeface, typeface
 from verification.report import Finding, Report, SignatureReport, Verdict
 
-__all__ = ["FIELD", "TITLE", "CheckedFile", "compose"]
+__all__ = ["FIELD", "GREEN", "GREY", "RED", "TITLE", "Both", "CheckedFile", "Colour", "Paper", "compose"]
 
 FIELD: Final = "Report"
 """Name of the signature's field; never one of a copy's."""
@@ -36,17 +36,17 @@ _DIGEST = 9.0
 """Size at which a SHA-256 stands on one line."""
 _MOST_NAME, _MOST_TEXT = 200, 700
 
-_BLACK, _GREY = (0.0, 0.0, 0.0), (0.35, 0.35, 0.35)
-_GREEN, _RED, _AMBER = (0.0, 0.36, 0.16), (0.7, 0.05, 0.05), (0.58, 0.34, 0.0)
+_BLACK, GREY = (0.0, 0.0, 0.0), (0.35, 0.35, 0.35)
+GREEN, RED, _AMBER = (0.0, 0.36, 0.16), (0.7, 0.05, 0.05), (0.58, 0.34, 0.0)
 Colour = tuple[float, float, float]
 Both = tuple[str, str]
 """Vietnamese, English."""
 
 _VERDICTS: Final[dict[Verdict, tuple[str, str, Colour]]] = {
-    Verdict.GENUINE: ("HỢP LỆ", "VALID", _GREEN),
-    Verdict.ALTERED: ("KHÔNG HỢP LỆ – ĐÃ BỊ THAY ĐỔI", "NOT VALID – ALTERED", _RED),
-    Verdict.INVALID: ("KHÔNG HỢP LỆ", "NOT VALID", _RED),
-    Verdict.RECALLED: ("ĐÃ BỊ THU HỒI", "RECALLED", _RED),
+    Verdict.GENUINE: ("HỢP LỆ", "VALID", GREEN),
+    Verdict.ALTERED: ("KHÔNG HỢP LỆ – ĐÃ BỊ THAY ĐỔI", "NOT VALID – ALTERED", RED),
+    Verdict.INVALID: ("KHÔNG HỢP LỆ", "NOT VALID", RED),
+    Verdict.RECALLED: ("ĐÃ BỊ THU HỒI", "RECALLED", RED),
     Verdict.UNKNOWN: ("KHÔNG RÕ NGUỒN GỐC", "OF UNKNOWN ORIGIN", _AMBER),
     Verdict.UNDETERMINED: ("CHƯA XÁC ĐỊNH ĐƯỢC", "UNDETERMINED", _AMBER),
 }
@@ -87,7 +87,7 @@ class CheckedFile:
 def compose(report: Report, file: CheckedFile, *, system: str, host: str, realm: Realm) -> bytes:
     """The PDF with its empty field. ``realm``: of the service; training never looks like anything else."""
     training = Realm.TRAINING in {realm, report.realm}
-    paper = _Paper(training=training)
+    paper = Paper(training=training, title=TITLE)
     _head(paper, system, host)
     _verdict(paper, report)
     _recall(paper, report)
@@ -105,28 +105,28 @@ def compose(report: Report, file: CheckedFile, *, system: str, host: str, realm:
 
 
 # ----------------------------------------------------------------------------------------------------------- parts
-def _head(paper: "_Paper", system: str, host: str) -> None:
+def _head(paper: "Paper", system: str, host: str) -> None:
     paper.line(system, 11, bold=True)
-    paper.line(host, 9, colour=_GREY)
+    paper.line(host, 9, colour=GREY)
     paper.space(14)
     paper.line(TITLE.upper(), 17, bold=True, centre=True)
-    paper.line("Verification result sheet", 10.5, centre=True, colour=_GREY)
+    paper.line("Verification result sheet", 10.5, centre=True, colour=GREY)
     paper.space(10)
 
 
-def _verdict(paper: "_Paper", report: Report) -> None:
+def _verdict(paper: "Paper", report: Report) -> None:
     vi, en, colour = _VERDICTS[report.verdict]
     paper.box(
         [
             (f"{vi} / {en}", 10.5, True, colour),
             (report.sentence("vi"), 15, True, _BLACK),
-            (report.sentence("en"), 10, False, _GREY),
+            (report.sentence("en"), 10, False, GREY),
         ],
         colour,
     )
 
 
-def _recall(paper: "_Paper", report: Report) -> None:
+def _recall(paper: "Paper", report: Report) -> None:
     recalled = None if report.copy is None else report.copy.recalled
     if recalled is None:
         return
@@ -136,7 +136,7 @@ def _recall(paper: "_Paper", report: Report) -> None:
     paper.row(("Bản thay thế", "Successor"), recalled.successor or "không có / none")
 
 
-def _file(paper: "_Paper", report: Report, file: CheckedFile) -> None:
+def _file(paper: "Paper", report: Report, file: CheckedFile) -> None:
     paper.heading("Tệp được kiểm tra", "The file that was checked")
     paper.row(("Tên tệp (theo người gửi)", "Name (as given)"), file.name or "không ghi / not given", most=_MOST_NAME)
     paper.row(("Mã băm SHA-256", "Digest"), file.sha256.hex(), size=_DIGEST)
@@ -150,7 +150,7 @@ def _file(paper: "_Paper", report: Report, file: CheckedFile) -> None:
         paper.row(("Cơ quan phát hành", "Issuing agency"), copy.agency_name + became)
 
 
-def _signature(paper: "_Paper", number: int, s: SignatureReport) -> None:
+def _signature(paper: "Paper", number: int, s: SignatureReport) -> None:
     """The fields of Circular 15/2025/TT-BKHCN art. 6. A name that no certificate path proves is said to be claimed only."""
     vi, en = _ROLES.get(s.role, _ROLES["other"])
     if not s.trusted:
@@ -177,18 +177,18 @@ def _signature(paper: "_Paper", number: int, s: SignatureReport) -> None:
     paper.row(("SHA-256 của chứng thư", "Certificate's digest"), s.certificate_sha256, size=_DIGEST)
 
 
-def _findings(paper: "_Paper", vi: str, en: str, findings: list[Finding]) -> None:
+def _findings(paper: "Paper", vi: str, en: str, findings: list[Finding]) -> None:
     paper.heading(vi, en)
     if not findings:
         paper.line("Không có. / None.", 10)
     for each in findings:
         said, meant = _SEVERITIES[each.severity]
         paper.line(f"• {said}: {each.text('vi')}", 10, keep=26)
-        paper.line(f"{meant}: {each.text('en')} ({each.code})", 8.5, colour=_GREY, indent=8)
+        paper.line(f"{meant}: {each.text('en')} ({each.code})", 8.5, colour=GREY, indent=8)
         paper.space(3)
 
 
-def _closing(paper: "_Paper", system: str, host: str) -> None:
+def _closing(paper: "Paper", system: str, host: str) -> None:
     paper.space(10)
     paper.rule()
     paper.line(
@@ -199,7 +199,7 @@ def _closing(paper: "_Paper", system: str, host: str) -> None:
     paper.line(
         f"Made by {system} ({host}) by itself and signed with the sheets' own key. This sheet is NOT a certified copy and bears no "
         "agency's signature or seal; it speaks only of the file with the SHA-256 digest above, at the time of the check.",
-        8.5, colour=_GREY,
+        8.5, colour=GREY,
     )  # fmt: skip
 
 
@@ -241,10 +241,12 @@ def _rule(y: float) -> bytes:
 
 
 @dataclass(slots=True)
-class _Paper:
+class Paper:
     """Pages that fill from the top; whatever does not fit goes on on the next one."""
 
     training: bool
+    title: str
+    """Stands at the foot of every page."""
     pages: list[list[bytes]] = field(default_factory=list)
     used: dict[bool, set[int]] = field(default_factory=lambda: {False: set(), True: set()})
     y: float = 0.0
@@ -257,7 +259,7 @@ class _Paper:
         self.y = _PAGE[1] - _TOP
         if self.training:
             self.line("TẬP HUẤN – KHÔNG CÓ GIÁ TRỊ PHÁP LÝ / TRAINING – NO LEGAL VALUE", 10, bold=True, centre=True,
-                      colour=_RED)  # fmt: skip
+                      colour=RED)  # fmt: skip
             self.space(6)
 
     def need(self, height: float) -> None:
@@ -291,7 +293,7 @@ class _Paper:
         self.need(72)
         self.space(9)
         self.line(vi, 11.5, bold=True)
-        self.line(en, 8.5, colour=_GREY)
+        self.line(en, 8.5, colour=GREY)
         self.space(4)
         self.rule()
 
@@ -304,7 +306,7 @@ class _Paper:
             self.need(13)
             self.y -= 12
             if index < 2:
-                small, colour = ((9.5, _BLACK), (8.0, _GREY))[index]
+                small, colour = ((9.5, _BLACK), (8.0, GREY))[index]
                 self._show(label[index], _LEFT, self.y, small, bold=False, colour=colour)
             if each:
                 self._show(each, _LEFT + _LABEL, self.y, size, bold=False, colour=_BLACK)
@@ -357,10 +359,10 @@ class _Paper:
         media = generic.ArrayObject([generic.FloatObject(v) for v in (0, 0, *_PAGE)])
         for number, content in enumerate(self.pages, 1):
             foot = f"Trang {number}/{len(self.pages)}"
-            about = f"{digest} · {TITLE} · {printable(host, face, 60)}"
+            about = f"{digest} · {self.title} · {printable(host, face, 60)}"
             right, y = _PAGE[0] - _RIGHT - face.width(foot, 8), _BOTTOM - 29
             parts = [_rule(_BOTTOM - 18)]
-            parts += [self._words(t, x, y, 8, bold=False, colour=_GREY) for t, x in ((about, _LEFT), (foot, right))]
+            parts += [self._words(t, x, y, 8, bold=False, colour=GREY) for t, x in ((about, _LEFT), (foot, right))]
             packed = zlib.compress(b"".join([*content, *parts]), 9)
             stream = generic.StreamObject({name("/Filter"): name("/FlateDecode")}, encoded_data=packed)
             writer.insert_page(PageObject(contents=writer.add_object(stream), media_box=media, resources=resources))

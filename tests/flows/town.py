@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw
 
@@ -32,20 +33,22 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": root, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
 
-def settings(home: Path, url: str = "") -> Settings:
-    return Settings(home=home, database_url=url)
+def settings(home: Path, url: str = "", **more: Any) -> Settings:
+    return Settings(home=home, database_url=url, **more)
 
 
 _built: dict[Realm, Path] = {}
 
 
-async def build(home: Path, url: str = "", realm: Realm = Realm.TRAINING, *, fresh: bool = False) -> Settings:
+async def build(
+    home: Path, url: str = "", realm: Realm = Realm.TRAINING, *, fresh: bool = False, **more: Any
+) -> Settings:
     """On SQLite a copy of the town that this process built first: the same keys and ids, another life.
 
-    ``fresh``: a town of its own, whose keys nobody else has.
+    ``fresh``: a town of its own, whose keys nobody else has. ``more``: settings of another key store, fresh too.
     """
-    if url or fresh:
-        return await _build(home, url, realm)
+    if url or fresh or more:
+        return await _build(home, url, realm, **more)
     if realm not in _built:
         folder = tempfile.mkdtemp(prefix="dauso-town-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -55,8 +58,8 @@ async def build(home: Path, url: str = "", realm: Realm = Realm.TRAINING, *, fre
     return settings(home)
 
 
-async def _build(home: Path, url: str, realm: Realm) -> Settings:
-    made = settings(home, url)
+async def _build(home: Path, url: str, realm: Realm, **more: Any) -> Settings:
+    made = settings(home, url, **more)
     await bootstrap.create_home(made, realm)
     async with bootstrap.open_service(made, ProcessRole.SIGNER) as service:
         agency = await service.enrolment.agency(code="H1", name="UBND xã Đường Lâm", parent="UBND tỉnh Ví Dụ")

@@ -1,0 +1,394 @@
+"""One run: read what is new in a device's files, compare it with our causes, store what was found.
+
+Steps as in ``docs/flows/audit-keys.md``.
+
+What a crash means: a run stores nothing before it ends, or before ``keyuse.part_bytes`` more have been read; then all of it in one
+transaction. So a run that was cut short is done again from where the one before stopped.
+"""
+
+import asyncio
+import datetime as dt
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from audit.keyuse.findings import Findings
+from audit.keyuse.hashing import Hashes
+from audit.keyuse.lines import LineReader, RawLine, time_of
+from audit.keyuse.matching import Matcher
+from audit.keyuse.model import Call, CauseSource, Doubt, Finding, Operation, Severity
+from audit.keyuse.reading import MOST_LINE, Piece, Place, Series, group, opened
+from audit.keyuse.store import Last, Saved, last_run, save
+from core.clock import Clock
+from core.db import Database
+from core.errors import BadInput, Refused
+from core.ids import new_id
+from core.limits import LIMITS
+from core.logs import logger
+
+__all__ = ["Progress", "Rules", "RunReport", "reconcile_keys"]
+
+Progress = Callable[[int, int], None]
+"""(bytes read, bytes there are)."""
+_PAGE_LINES = 5_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What is ours in the store."""
+
+    device: str
+    """The audit device whose file is read: ``sys/audit-hash/<device>``."""
+    mounts: frozenset[str]
+    """As key references name them, without slashes at the ends."""
+    namespace: str = ""
+    """In which they lie."""
+    signers: frozenset[str]
+    """Entity ids, role names or display names that may sign."""
+
+
+@dataclass(slots=True, kw_only=True)
+class RunReport:
+    """What a run found. ``complete``: it came to the end of what there was."""
+
+    id: str
+    since: dt.datetime
+    until: dt.datetime
+    """Everything up to here has been compared."""
+    complete: bool = False
+    counts: dict[str, int] = field(default_factory=dict)
+    """``bytes``, ``lines``, ``calls``, ``matched``, ``causes``, ``hashes``, ``waiting``."""
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def clean(self) -> bool:
+        """No finding but notes."""
+        return all(each.severity is Severity.NOTE for each in self.findings)
+
+
+async def reconcile_keys(
+    *, db: Database, clock: Clock, files: Sequence[Path], hashes: Hashes, source: CauseSource, rules: Rules,
+    since: dt.datetime | None = None, again: bool = False, progress: Progress = lambda _done, _all: None,
+) -> RunReport:  # fmt: skip
+    """Go on from the last run of the device, or with ``again`` prove files anew. ``since``: where a first run, or one again, begins.
+
+    Raises ``keyuse.no_files``, ``keyuse.nothing_to_read``, ``keyuse.run_overtaken``, ``cli.no_such_file``, ``vault.*``.
+    """
+    if not files:
+        raise BadInput("keyuse.no_files")
+    last = Last.none() if again else await last_run(db, rules.device)
+    run = _Run(db=db, clock=clock, hashes=hashes, source=source, rules=rules, last=last, again=again)
+    await run.begin(await asyncio.to_thread(group, files), since)
+    await run.read(progress)
+    return await run.end()
+
+
+@dataclass(slots=True)
+class _Stream:
+    """One server's files, one after the other."""
+
+    series: Series
+    pieces: list[Piece]
+    before: str | None
+    skip_until: dt.datetime | None = None
+    """Of a server that was not read before: what is older cannot be compared any more."""
+    file: IO[bytes] | None = None
+    held: Any = None
+    offset: int = 0
+    head: str = ""
+    inode: int = 0
+    tail: bytes = b""
+    at: dt.datetime | None = None
+    done: bool = False
+    moved: bool = False
+
+    def place(self) -> Place | None:
+        """Where it stands; None where nothing new was read."""
+        if not self.moved or self.at is None:
+            return None
+        tail = hashlib.sha256(self.tail).hexdigest()
+        return Place(
+            series=self.series.name, head=self.head, inode=self.inode, offset=self.offset, tail=tail,
+            tail_size=len(self.tail), at=self.at,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        if self.held is not None:
+            self.held.__exit__(None, None, None)
+        self.file = self.held = None
+
+    def next_file(self) -> bool:
+        """Opens the next piece; false when there is none."""
+        self.close()
+        if not self.pieces:
+            return False
+        piece = self.pieces[0]
+        self.held = opened(piece.file.path)
+        self.file = self.held.__enter__()
+        self.file.seek(piece.offset)
+        if piece.offset and not piece.tail_size:  # the place has changed: begin with the next whole line
+            self.file.seek(piece.offset - 1)
+            self.file.readline(MOST_LINE)
+        self.offset, self.head, self.inode = self.file.tell(), piece.file.head, piece.file.inode
+        return True
+
+
+@dataclass(slots=True)
+class _Page:
+    items: list[Call | Operation] = field(default_factory=list)
+    problems: list[Finding] = field(default_factory=list)
+    lines: int = 0
+    size: int = 0
+
+
+class _Run:
+    def __init__(
+        self, *, db: Database, clock: Clock, hashes: Hashes, source: CauseSource, rules: Rules, last: Last, again: bool
+    ) -> None:
+        self.db, self.clock, self.hashes, self.source, self.rules = db, clock, hashes, source, rules
+        self.last, self.again = last, again
+        self.reader = LineReader(rules.mounts, rules.signers, rules.namespace)
+        self.findings = Findings()
+        self.streams: list[_Stream] = []
+        self.counts = dict.fromkeys(("bytes", "lines", "calls", "matched", "causes", "hashes", "waiting"), 0)
+        self.began = clock.now()
+        self.unsaved = 0
+
+    # 1 where both sides stand
+
+    async def begin(self, all_series: Sequence[Series], since: dt.datetime | None) -> None:
+        for series in all_series:
+            await self._plan(series)
+        horizon = dt.timedelta(seconds=LIMITS["keyuse.horizon_seconds"])
+        first = min((p.file.began for s in self.streams for p in s.pieces), default=None)
+        if self.last.until is not None:
+            self.since = self.last.until
+            self.caused = self.last.until
+        elif first is None:
+            raise Refused("keyuse.nothing_to_read")
+        else:
+            self.since = max(since, first) if since is not None else first
+            self.caused = self.since - horizon
+            for stream in self.streams:
+                stream.skip_until = self.since if since is not None else None
+        end = self.began - dt.timedelta(seconds=LIMITS["keyuse.settle_seconds"])
+        memory = self.last.carry.get("memory", {})
+        self.until = await self.source.begin(self.caused, end, memory)
+        self.short = self.until < end
+        self.start = dt.datetime.fromisoformat(self.last.carry.get("start", self.since.isoformat()))
+        self.checked = dt.datetime.fromisoformat(self.last.carry.get("checked", self.since.isoformat()))
+        self.matcher = Matcher(self.hashes, self.start)
+        self.matcher.load(self.last.carry.get("matcher", {}))
+        self.reader.load(self.last.carry.get("requests", []))
+
+    async def _plan(self, series: Series) -> None:
+        place = self.last.places.get(series.name) or await asyncio.to_thread(self._moved, series)
+        pieces, problem = await asyncio.to_thread(series.plan, place)
+        if problem:
+            at = place.at if place else None
+            self.findings.add(problem, Severity.CRITICAL, what=series.live.name, at=at)
+        stream = _Stream(series, pieces, self.last.place_ids.get(place.series) if place else None)
+        if place is None and self.last.until is not None and pieces:
+            self.findings.add("keyuse.series_new", Severity.NOTE, what=series.live.name, at=pieces[0].file.began)
+            stream.skip_until = self.last.until
+        self.streams.append(stream)
+
+    def _moved(self, series: Series) -> Place | None:
+        """A file that was read under another name."""
+        heads = {part.head for part in series.parts()} if self.last.places else set()
+        fitting = [place for place in self.last.places.values() if place.head in heads]
+        return max(fitting, key=lambda place: place.at) if fitting else None
+
+    # 2 read
+
+    async def read(self, progress: Progress) -> None:
+        total = max(1, sum(max(0, p.file.size - p.offset) for s in self.streams for p in s.pieces))
+        try:
+            while open_streams := [s for s in self.streams if not s.done]:
+                stream = min(open_streams, key=lambda s: s.at or self.since)
+                page = await asyncio.to_thread(self._page, stream)
+                self._take(page)
+                await self._compare(page.items)
+                progress(min(self.counts["bytes"], total), total)
+                if self.unsaved >= LIMITS["keyuse.part_bytes"]:
+                    await self._part()
+        finally:
+            for stream in self.streams:
+                stream.close()
+
+    def _page(self, stream: _Stream) -> _Page:
+        """Some thousand lines, in a thread."""
+        page = _Page()
+        limit = self.until.strftime("%Y-%m-%dT%H:%M:%S").encode()
+        while page.lines < _PAGE_LINES:
+            if stream.file is None and not stream.next_file():
+                stream.done = True
+                break
+            assert stream.file is not None
+            line = stream.file.readline(MOST_LINE)
+            if not line.endswith(b"\n"):
+                self._end_of_file(stream, line, page)
+                continue
+            if line[9:28] >= limit and line[:9] == b'{"time":"':
+                stream.done = True  # younger than what our side is sure of: the next run's
+                break
+            page.lines += 1
+            page.size += len(line)
+            stream.offset += len(line)
+            stream.tail, stream.moved = line, True
+            self._line(stream, line, page)
+        if stream.tail:
+            stream.at = time_of(stream.tail) or stream.at or self.since
+        return page
+
+    def _end_of_file(self, stream: _Stream, rest: bytes, page: _Page) -> None:
+        piece = stream.pieces.pop(0)
+        if rest and not piece.live:
+            page.problems.append(self._broken("keyuse.line_unreadable", piece.file.path, stream.at))
+        stream.close()
+        if piece.live:
+            stream.done = True
+
+    def _line(self, stream: _Stream, line: bytes, page: _Page) -> None:
+        if stream.skip_until is not None:
+            at = time_of(line)
+            if at is not None and at < stream.skip_until:
+                return
+        path = stream.pieces[0].file.path
+        try:
+            page.items += self.reader.read(line)
+        except RawLine:
+            page.problems.append(self._broken("keyuse.raw_audit", path, time_of(line)))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            page.problems.append(self._broken("keyuse.line_unreadable", path, time_of(line)))
+            cut = line.rfind(b'{"time":"')
+            if cut > 0:  # written on after a cut: the second of the two is whole
+                self._line(stream, line[cut:], page)
+
+    @staticmethod
+    def _broken(code: str, path: Path, at: dt.datetime | None) -> Finding:
+        return Finding(code=code, severity=Severity.CRITICAL, key=None, what=path.name, first_at=at, last_at=at)
+
+    def _take(self, page: _Page) -> None:
+        self.counts["lines"] += page.lines
+        self.counts["bytes"] += page.size
+        self.unsaved += page.size
+        for problem in page.problems:
+            self.findings.put(problem)
+
+    # 3 compare
+
+    async def _compare(self, items: list[Call | Operation], *, last: bool = False) -> None:
+        """``last``: all that there is has been read."""
+        running = [s.at or self.since for s in self.streams if not s.done]
+        read_until = min(running) if running else max((s.at for s in self.streams if s.at), default=self.since)
+        if last and all(s.series.live.suffix != ".gz" for s in self.streams):
+            read_until = self.until  # the files are written before calls are answered: nothing is missing
+        horizon = dt.timedelta(seconds=LIMITS["keyuse.horizon_seconds"])
+        items = [*items, *self.reader.unanswered(read_until - horizon)]
+        newest = max((item.at for item in items), default=read_until)
+        await self._causes(min(self.until, max(newest, read_until) + horizon))
+        for item in items:
+            if isinstance(item, Call):
+                self.counts["calls"] += 1
+                self.matcher.add_call(item)
+            else:
+                await self._operation(item)
+        await self._settle(read_until)
+
+    async def _causes(self, until: dt.datetime) -> None:
+        if until <= self.caused:
+            return
+        async for causes in self.source.causes(self.caused, until):
+            self.counts["causes"] += len(causes)
+            await self.matcher.add_causes(causes)
+        self.caused = until
+
+    async def _operation(self, item: Operation) -> None:
+        if item.kind == "sign_refused":
+            if not item.known:
+                self.findings.operation("keyuse.refused_attempt", Severity.WARNING, item)
+        elif item.kind == "sign":
+            self.findings.operation("keyuse.foreign_caller", Severity.CRITICAL if item.done else Severity.WARNING, item)
+        elif decision := await self.source.permitted(item):
+            self.findings.operation("keyuse.decided", Severity.NOTE, item, ref=decision)
+        elif item.kind == "rules":
+            self.findings.operation("keyuse.rules_changed", Severity.WARNING, item)
+        else:
+            code = "keyuse.forbidden_operation" if item.done else "keyuse.forbidden_attempt"
+            self.findings.operation(code, Severity.CRITICAL if item.done else Severity.WARNING, item)
+
+    async def _settle(self, calls_until: dt.datetime) -> None:
+        settled = self.matcher.settle(self.caused, calls_until)
+        for unmet in settled.unmet:
+            self.findings.cause("keyuse.made_without_call", Severity.CRITICAL, unmet)
+        if settled.unused:
+            judged = await self.source.result_of(settled.unused)
+            for use, (doubt, _) in zip(settled.unused, judged, strict=True):
+                if doubt is Doubt.STORED:
+                    self.findings.cause("keyuse.made_without_call", Severity.CRITICAL, use)
+        if settled.calls:
+            judged = await self.source.explain(settled.calls, self.hashes)
+            for call, (doubt, ref) in zip(settled.calls, judged, strict=True):
+                self._lonely(call, doubt, ref)
+
+    def _lonely(self, call: Call, doubt: Doubt, ref: str) -> None:
+        match doubt:
+            case Doubt.TWICE:
+                self.findings.call("keyuse.signed_twice", Severity.CRITICAL, call, ref)
+            case Doubt.CRASH:
+                self.findings.call("keyuse.lost_with_crash", Severity.WARNING, call, ref)
+            case _ if call.key.version == 0:
+                self.findings.call("keyuse.unanswered", Severity.WARNING, call)
+            case _:
+                self.findings.call("keyuse.call_without_intent", Severity.CRITICAL, call)
+
+    # 4 store
+
+    async def end(self) -> RunReport:
+        await self._causes(self.until)
+        await self._compare([], last=True)
+        for finding in await self.source.counterparts(self.checked, self.until):
+            self.findings.put(finding)
+        self.checked = self.until
+        if self.short:
+            self.findings.add("keyuse.not_all_durable", Severity.NOTE, at=self.until)
+        return await self._save("again" if self.again else "whole")
+
+    async def _part(self) -> None:
+        """A long run, saved on its way. One again is not: nothing goes on from it."""
+        self.unsaved = 0
+        if not self.again:
+            await self._save("part")
+
+    async def _save(self, state: str) -> RunReport:
+        found = self.findings.all()
+        self.counts |= {
+            "matched": self.matcher.matched, "hashes": self.hashes.asked, "waiting": self.matcher.size,
+        }  # fmt: skip
+        carry = {
+            "matcher": self.matcher.dump(), "requests": self.reader.dump(), "memory": self.source.remember(),
+            "start": self.start.isoformat(), "checked": self.checked.isoformat(),
+        }  # fmt: skip
+        run = Saved(
+            id=new_id(self.clock), device=self.rules.device, before=self.last.id, state=state, began_at=self.began,
+            ended_at=self.clock.now(), since=self.since, until=self.caused, counts=dict(self.counts), carry=carry,
+            places=[] if state == "again" else [(p, s.before) for s in self.streams if (p := s.place())],
+            findings=found,
+        )  # fmt: skip
+        placed = await save(self.db, self.clock, run)
+        for stream in self.streams:
+            stream.before = placed.get(stream.series.name, stream.before)
+        self.last = Last(id=run.id, until=run.until, carry=carry, places={}, place_ids={})
+        for each in found:
+            if each.severity is not Severity.NOTE:
+                logger().error("keyuse.finding", id=run.id, code=each.code, kind=each.severity.value, count=each.count)
+        if state == "part":
+            self.findings.keep_counting()
+        complete = state != "part"
+        return RunReport(
+            id=run.id, since=self.since, until=self.until, complete=complete, counts=run.counts,
+            findings=self.findings.everything(),
+        )  # fmt: skip

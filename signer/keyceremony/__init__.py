@@ -1,0 +1,1 @@
+"""What administrators do with keys, as ceremonies: prepare a store, rotate, bring in a key; each ends with a signed protocol."""

@@ -1,0 +1,237 @@
+"""Preparing OpenBao or Vault for Dauso: mounts, policies, identities, each looked at before it is touched.
+
+Everything may be repeated: what is as it should be stays. What differs is not simply overwritten: another kind of mount, or
+a policy that two administrators did not decide, ends the ceremony.
+
+The operator's token does all of it and is the only thing here that could read or break something; nothing of the service's
+own is used, and nothing of the operator's is kept.
+"""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from core.errors import Conflict, NotFound, Refused
+from core.limits import LIMITS
+from core.vault import Capabilities
+from signer.keyceremony.operator import Operator
+from signer.keyceremony.paper import keep
+from signer.keyceremony.protocol import Outcome, Protocol
+from signer.keystores.policies import SHORT_LIVED, Identity, Policy, bundle_sha256, policy_for, same_text
+
+__all__ = ["Handed", "Preparation", "require_bundle"]
+
+_AUTH: Final = "approle"
+_TOLD: Final[dict[str, tuple[str, str]]] = {
+    "made": ("mới tạo", "made"), "same": ("đã đúng", "as it should be"), "changed": ("đã đổi", "changed"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handed:
+    """What an identity's process is given: both are files, mode 0600."""
+
+    identity: Identity
+    role: str
+    role_id: str
+    secret_id_file: Path
+    """Holds a wrapping token: good once, until ``until``."""
+    until: dt.datetime
+
+
+def require_bundle(policies: Sequence[Policy], decided: str) -> None:
+    """Where two administrators decided a digest, only those policies are loaded. Raises ``keys.policy_not_decided``."""
+    if decided and bundle_sha256(policies) != decided:
+        raise Refused("keys.policy_not_decided", sha256=bundle_sha256(policies))
+
+
+@dataclass(slots=True, kw_only=True)
+class Preparation:
+    """One run over one server; each step goes into the protocol."""
+
+    operator: Operator
+    protocol: Protocol
+    mounts: tuple[str, ...]
+    agency: str = ""
+    decided: str = ""
+    """Digest that two administrators decided for the policies; empty where nothing was decided yet."""
+    cidrs: tuple[str, ...] = ()
+    """Networks that identities may log in from; empty for any."""
+
+    async def run(self, folder: Path, identities: Sequence[Identity]) -> list[Handed]:
+        """All steps; wrapped secret ids of ``identities`` are written into ``folder``. Raises ``vault.*``, ``keys.*``."""
+        server = await self._server()
+        await self._token()
+        for mount in self.mounts:
+            await self._mount(mount)
+        await self._audit()
+        policies = self.policies(server)
+        await self._policies(policies)
+        await self._auth()
+        for policy in policies:
+            if policy.identity is not Identity.WEB:
+                await self._role(policy)
+        return [await self._hand_over(folder, policy) for policy in policies if policy.identity in identities]
+
+    def policies(self, server: Capabilities) -> list[Policy]:
+        """Of every identity."""
+        return [policy_for(each, self.mounts, self.agency, soft_delete=server.soft_delete) for each in Identity]
+
+    # ------------------------------------------------------------------------------------------------------ the server
+    async def _server(self) -> Capabilities:
+        with self.protocol.step(("Máy chủ trả lời, đã mở niêm", "The server answers and is unsealed")) as facts:
+            server = await self.operator.product()
+            facts.append((("Sản phẩm", "Product"), f"{server.product or '?'} {server.version}"))
+            self.protocol.product = f"{server.product} {server.version}"
+        return server
+
+    async def _token(self) -> None:
+        """A root token is said: with self-initialisation none is needed, and one that is used has to be revoked."""
+        what = ("Thẻ truy cập của người vận hành", "The operator's token")
+        with self.protocol.step(what) as facts:
+            found = await self.operator.call("GET", "auth/token/lookup-self")
+            names = [str(each) for each in found.get("policies") or ()]
+            facts.append((("Chính sách của thẻ", "Its policies"), ", ".join(names) or "–"))
+        if "root" in names:
+            self.protocol.add(what, Outcome.WARNING, code="keys.root_token")
+
+    async def _mount(self, mount: str) -> None:
+        with self.protocol.step((f"Kho con {mount}", f"Mount {mount}")) as facts:
+            mounts = await self.operator.call("GET", "sys/mounts")
+            found = mounts.get(f"{mount}/")
+            if found is not None and found.get("type") != "transit":
+                raise Conflict("keys.mount_taken", mount=mount)
+            if found is None:
+                await self.operator.call("POST", f"sys/mounts/{mount}", {"type": "transit", "description": "dauso"})
+            facts.append((("Loại transit", "Of kind transit"), _told("made" if found is None else "same")))
+            facts.append((("Cấm tạo khóa khi mã hóa", "No key made by encrypting"), await self._no_upsert(mount)))
+            facts.append((("Bộ nhớ đệm khóa", "Cache of keys"), await self._cache(mount)))
+
+    async def _no_upsert(self, mount: str) -> str:
+        path = f"{mount}/config/keys"
+        before = await self.operator.exists(path)
+        if before is None:  # Vault keeps it write-only in some releases
+            await self.operator.call("POST", path, {"disable_upsert": True})
+            return _told("made")
+        if before.get("disable_upsert") is True:
+            return _told("same")
+        await self.operator.call("POST", path, {"disable_upsert": True})
+        if (await self.operator.call("GET", path)).get("disable_upsert") is not True:
+            raise Conflict("keys.not_taken", what=path)
+        return _told("changed")
+
+    async def _cache(self, mount: str) -> str:
+        """An LRU instead of a map that only grows; the engine reads it when it is loaded again."""
+        path, wanted = f"{mount}/cache-config", LIMITS["keys.cache"]
+        if int((await self.operator.call("GET", path)).get("size") or 0) == wanted:
+            return f"{wanted}, {_told('same')}"
+        await self.operator.call("POST", path, {"size": wanted})
+        await self.operator.call("PUT", "sys/plugins/reload/backend", {"mounts": [f"{mount}/"]})
+        return f"{wanted}, {_told('changed')}"
+
+    async def _audit(self) -> None:
+        """Without an audit device no call could be matched afterwards; with one alone its failure stops all signing."""
+        what = ("Thiết bị ghi kiểm toán", "Audit devices")
+        with self.protocol.step(what) as facts:
+            devices = await self.operator.call("GET", "sys/audit")
+            names = [f"{name.rstrip('/')} ({_kind(value)})" for name, value in sorted(devices.items())]
+            facts.append((("Thiết bị", "Devices"), ", ".join(names) or "–"))
+            if not names:
+                raise Refused("keys.no_audit")
+        if len(names) < 2:
+            self.protocol.add(what, Outcome.WARNING, code="keys.one_audit")
+
+    # ------------------------------------------------------------------------------------------------------ identities
+    async def _policies(self, policies: Sequence[Policy]) -> None:
+        with self.protocol.step(("Chính sách của các danh tính", "Policies of the identities")) as facts:
+            require_bundle(policies, self.decided)
+            facts.append((("SHA-256 của cả bộ", "Digest of the whole set"), bundle_sha256(policies)))
+            for policy in policies:
+                told = await self._policy(policy)
+                facts.append(((policy.name, told), policy.sha256))
+
+    async def _policy(self, policy: Policy) -> str:
+        """Loaded where it is missing; one that differs is only replaced where two administrators decided the new one."""
+        path = f"sys/policies/acl/{policy.name}"
+        found = await self.operator.exists(path)
+        if found is not None and same_text(policy, str(found.get("policy", ""))):
+            return _told("same")
+        if found is not None and not self.decided:
+            raise Refused("keys.policy_differs", policy=policy.name)
+        await self.operator.call("PUT", path, {"policy": policy.hcl()})
+        if not same_text(policy, str((await self.operator.call("GET", path)).get("policy", ""))):
+            raise Conflict("keys.not_taken", what=path)
+        return _told("made" if found is None else "changed")
+
+    async def _auth(self) -> None:
+        with self.protocol.step(("Cách đăng nhập AppRole", "AppRole logins")) as facts:
+            found = (await self.operator.call("GET", "sys/auth")).get(f"{_AUTH}/")
+            if found is not None and found.get("type") != "approle":
+                raise Conflict("keys.mount_taken", mount=f"auth/{_AUTH}")
+            if found is None:
+                await self.operator.call("POST", f"sys/auth/{_AUTH}", {"type": "approle"})
+            facts.append((("Phương thức", "Method"), _told("made" if found is None else "same")))
+
+    async def _role(self, policy: Policy) -> None:
+        """The role has the policy's name, and this policy alone."""
+        with self.protocol.step((f"Danh tính {policy.name}", f"Identity {policy.name}")) as facts:
+            path = f"auth/{_AUTH}/role/{policy.name}"
+            wanted = _role(policy.name, short=policy.identity in SHORT_LIVED, cidrs=self.cidrs)
+            found = await self.operator.exists(path)
+            same = found is not None and all(_like(found.get(k), v) for k, v in wanted.items())
+            if not same:
+                await self.operator.call("POST", path, wanted)
+            facts.append((("Vai trò", "Role"), _told("same" if same else "made" if found is None else "changed")))
+
+    async def _hand_over(self, folder: Path, policy: Policy) -> Handed:
+        """A secret id that only who unwraps it sees, in a file of its own; nobody here ever held it."""
+        with self.protocol.step((f"Trao thẻ cho {policy.name}", f"Handing over to {policy.name}")) as facts:
+            path = f"auth/{_AUTH}/role/{policy.name}"
+            role_id = str((await self.operator.call("GET", f"{path}/role-id")).get("role_id") or "")
+            if not role_id:
+                raise NotFound("vault.missing")
+            seconds = LIMITS["keys.wrap_hours"] * 3600
+            wrapped = await self.operator.wrapped("POST", f"{path}/secret-id", {}, seconds)
+            file = folder / f"{policy.name}.secret-id"
+            file.unlink(missing_ok=True)  # an older one may have been used: a new token takes its place
+            keep(file, wrapped.token.encode())
+            until = self.protocol.clock.now() + dt.timedelta(seconds=wrapped.seconds)
+            facts.append((("Tệp", "File"), file.name))
+        return Handed(
+            identity=policy.identity, role=policy.name, role_id=role_id, secret_id_file=file, until=until
+        )  # fmt: skip
+
+
+def _role(policy: str, *, short: bool, cidrs: tuple[str, ...]) -> dict[str, Any]:
+    """Service tokens without the default policy; those of short-lived identities end with their decision's act."""
+    common: dict[str, Any] = {
+        "token_policies": [policy],
+        "token_no_default_policy": True,
+        "token_type": "service",
+        "token_bound_cidrs": list(cidrs),
+        "secret_id_bound_cidrs": list(cidrs),
+    }
+    if short:
+        minutes = LIMITS["keys.short_minutes"] * 60
+        return common | {
+            "token_ttl": minutes, "token_max_ttl": minutes, "token_period": 0, "secret_id_num_uses": 1, "secret_id_ttl": minutes,
+        }  # fmt: skip
+    # the secret id outlives the token: a process logs in again with it after a restart of the server
+    return common | {
+        "token_ttl": 0, "token_max_ttl": 0, "token_period": LIMITS["keys.token_minutes"] * 60, "secret_id_num_uses": 0, "secret_id_ttl": 0,
+    }  # fmt: skip
+
+
+def _like(found: Any, wanted: Any) -> bool:
+    """The server writes nothing where we write an empty list."""
+    return (found or None) == (wanted or None)
+
+
+def _kind(value: Any) -> str:
+    return str(value.get("type", "?")) if isinstance(value, Mapping) else "?"
+
+
+def _told(word: str) -> str:
+    return " / ".join(_TOLD[word])

@@ -1,0 +1,334 @@
+"""Runs over files and the database: incremental, over rotations, with every kind of finding."""
+
+import datetime as dt
+import gzip
+
+import pytest
+import sqlalchemy as sa
+
+from audit.keyuse import Doubt, Finding, Hashes, Judgement, Rules, Severity, reconcile_keys
+from audit.keyuse.records import finding_table, place_table, run_table
+from core.errors import BadInput, Conflict, Refused, Unavailable
+from core.limits import LIMITS
+from tests.audit.keyuse.makers import AT, KEY, Side, ask, digest, entry, may, must, noise, number, shown, sign
+
+RULES = Rules(device="to-file", mounts=frozenset({"transit"}), signers=frozenset({"dauso-signer"}))
+
+
+def at(seconds):
+    return AT + dt.timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def live(tmp_path):
+    return tmp_path / "audit.log"
+
+
+@pytest.fixture
+def look(db, clock, live):
+    """One run of the auditor, an hour after what the files tell unless said otherwise."""
+
+    async def look(side, *files, hours=1, rules=RULES, **more):
+        clock.at = max(clock.at, AT) + dt.timedelta(hours=hours)
+        report = await reconcile_keys(
+            db=db, clock=clock, files=files or (live,), hashes=Hashes(more.pop("asked", ask)), source=side, rules=rules,
+            **more,
+        )  # fmt: skip
+        return report, [(f.code, f.severity.value) for f in report.findings]
+
+    return look
+
+
+async def rows(db, table):
+    async with db.read() as uow:
+        return (await uow.execute(sa.select(table).order_by(table.c.id))).all()
+
+
+async def test_orders_and_uses_with_their_calls_leave_nothing_to_tell(db, look, live):
+    live.write_bytes(noise(2) + sign(digest(1)) + sign(digest(2), digest(3), at=at(2)) + noise(2))
+    side = Side(
+        may(digest(1)), must(digest(1), at=at(1)), may(digest(2), ref="o2", at=at(1)), must(digest(2), ref="o2", at=at(3)),
+        may(digest(3), kind="use", ref="u", at=at(1)),
+    )  # fmt: skip
+    report, found = await look(side)
+    assert (found, report.clean, report.complete) == ([], True, True)
+    assert (report.counts["calls"], report.counts["matched"], report.counts["lines"]) == (3, 3, 12)
+    (run,) = await rows(db, run_table)
+    (place,) = await rows(db, place_table)
+    assert (run.state, place.offset, place.run_id) == ("whole", live.stat().st_size, run.id)
+
+
+@pytest.mark.parametrize(
+    ("data", "causes", "expected"),
+    [
+        (sign(digest()), [], ("keyuse.call_without_intent", "critical")),
+        (sign(digest()) * 1 + noise(), [may(digest(2))], ("keyuse.call_without_intent", "critical")),
+        (noise(), [may(), must()], ("keyuse.made_without_call", "critical")),
+        (sign(digest()) + sign(digest()), [may(), must()], ("keyuse.call_without_intent", "critical")),
+        (sign(digest(), role="thief"), [may()], ("keyuse.foreign_caller", "critical")),
+        (entry(path="transit/export/x/k", operation="read", answer={"keys": {}}), [], ("keyuse.forbidden_operation", "critical")),
+        (entry(path="transit/export/x/k", operation="read", answer={"error": shown("n")}), [], ("keyuse.forbidden_attempt", "warning")),
+        (entry(path="sys/policies/acl/x", mount="sys", mount_type="system"), [], ("keyuse.rules_changed", "warning")),
+        (entry(path=f"transit/sign/{KEY.name}", data={"input": shown("x")}, error="denied", role="thief"), [], ("keyuse.refused_attempt", "warning")),
+        (sign(digest())[:200] + b"\n" + noise(), [], ("keyuse.line_unreadable", "critical")),
+        (entry(path=f"transit/sign/{KEY.name}", data={"input": "AAAA"}, answer={"signature": "x", "key_version": 1}), [], ("keyuse.raw_audit", "critical")),
+        (sign(digest()).splitlines(keepends=True)[0].replace(b'"key_version":1', b'"key_version":"x"'), [], ("keyuse.unanswered", "warning")),
+    ],
+)  # fmt: skip
+async def test_each_thing_that_does_not_agree_is_told(look, live, data, causes, expected):
+    live.write_bytes(noise() + data)
+    report, found = await look(Side(*causes))
+    assert found == [expected]
+    assert not report.clean
+
+
+@pytest.mark.parametrize(
+    ("doubt", "expected"),
+    [(Doubt.TWICE, ("keyuse.signed_twice", "critical")), (Doubt.CRASH, ("keyuse.lost_with_crash", "warning"))],
+)
+async def test_what_may_be_behind_a_call_is_said(look, live, doubt, expected):
+    live.write_bytes(sign(digest()))
+    report, found = await look(Side(explained={KEY: Judgement(doubt, "order-7")}))
+    assert (found, report.findings[0].what) == ([expected], "order-7")
+
+
+async def test_a_stored_result_of_a_use_without_call_is_told_and_an_unused_use_is_not(look, live):
+    live.write_bytes(noise())
+    side = Side(
+        may(digest(1), kind="use", ref="u1"), may(digest(2), kind="use", ref="u2"),
+        results={"u2": Judgement(Doubt.STORED)},
+    )  # fmt: skip
+    report, found = await look(side)
+    assert (found, report.findings[0].what) == ([("keyuse.made_without_call", "critical")], "u2")
+
+
+async def test_a_decided_operation_is_a_note_and_a_run_with_notes_is_clean(look, live):
+    live.write_bytes(entry(path="transit/keys/k/config", answer={}))
+    report, found = await look(Side(permits="decision-1"))
+    assert (found, report.clean, report.findings[0].what) == ([("keyuse.decided", "note")], True, "config decision-1")
+
+
+async def test_what_the_book_lacks_is_told(look, live):
+    live.write_bytes(noise())
+    lacking = Finding(code="keyuse.made_without_use", severity=Severity.CRITICAL, key=None, what="checkpoint 3")
+    _, found = await look(Side(findings=[lacking]))
+    assert found == [("keyuse.made_without_use", "critical")]
+
+
+async def test_more_of_the_same_is_counted_with_a_few_request_ids(db, look, live):
+    live.write_bytes(b"".join(sign(digest(n), at=at(n)) for n in range(9)))
+    report, found = await look(Side())
+    (finding,) = report.findings
+    assert (finding.count, len(finding.requests), finding.first_at, finding.last_at) == (9, 5, at(0), at(8))
+    (row,) = await rows(db, finding_table)
+    assert (row.count, row.name, row.requests) == (9, KEY.name, list(finding.requests))
+
+
+async def test_too_many_different_findings_are_counted_by_their_code(look, live, monkeypatch):
+    monkeypatch.setitem(LIMITS, "keyuse.findings", 2)
+    live.write_bytes(b"".join(sign(digest(n), key=KEY._replace(name=f"k{n}")) for n in range(9)))
+    report, _ = await look(Side())
+    assert sorted(f.count for f in report.findings) == [1, 1, 7]
+
+
+async def test_the_next_run_reads_only_what_is_new(look, live):
+    live.write_bytes(sign(digest(1)))
+    first, _ = await look(Side(may(digest(1)), must(digest(1), at=at(1))))
+    with live.open("ab") as file:
+        file.write(sign(digest(2), at=at(3_600)))
+    side = Side(may(digest(2), at=at(3_599)), must(digest(2), at=at(3_601)), may(digest(1)))
+    second, found = await look(side, hours=1)
+    assert (found, second.counts["lines"], second.counts["calls"]) == ([], 2, 1)
+    assert side.memories == [{"seen": "1"}]
+    assert second.since == first.until
+    third, found = await look(Side(), hours=1)
+    assert (found, third.counts["lines"]) == ([], 0)
+
+
+async def test_halves_that_fall_on_both_sides_of_a_runs_end_find_each_other(look, live):
+    """A line younger than what our side is sure of waits; its cause was read by the run before."""
+    live.write_bytes(noise() + sign(digest(1), at=at(3_571)))
+    causes = (may(digest(1), at=at(3_569)), must(digest(1), at=at(3_572)))
+    first, found = await look(Side(*causes))
+    assert (found, first.counts["calls"], first.until) == ([], 0, at(3_570))
+    second, found = await look(Side(*causes))
+    assert (found, second.counts["calls"], second.counts["matched"]) == ([], 1, 1)
+
+
+async def test_rotations_between_runs_lose_and_double_nothing(look, live):
+    live.write_bytes(sign(digest(1)))
+    await look(Side(may(digest(1)), must(digest(1))))
+    with live.open("ab") as file:
+        file.write(sign(digest(2), at=at(3_600)))
+    gone = live.with_name("audit.log.1.gz")
+    gone.write_bytes(gzip.compress(live.read_bytes()))
+    live.write_bytes(sign(digest(3), at=at(3_700)))
+    side = Side(may(digest(2), at=at(3_600)), may(digest(3), ref="o3", at=at(3_700)))
+    report, found = await look(side)
+    assert (found, report.counts["calls"], report.counts["matched"]) == ([], 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda p: p.write_bytes(noise(at=at(4_000))), "keyuse.stretch_missing"),
+        (lambda p: p.unlink(), "keyuse.stretch_missing"),
+        (lambda p: p.write_bytes(p.read_bytes()[: p.read_bytes().index(b"\n") + 1]), "keyuse.file_truncated"),
+        (lambda p: p.write_bytes(p.read_bytes().replace(b'"remote_port":1', b'"remote_port":2')), "keyuse.stretch_missing"),
+        (lambda p: p.write_bytes(b'"remote_port":2'.join(p.read_bytes().rsplit(b'"remote_port":1', 1))), "keyuse.file_changed"),
+    ],
+)  # fmt: skip
+async def test_a_missing_or_changed_stretch_is_critical(look, live, change, code):
+    live.write_bytes(noise(3))
+    await look(Side())
+    change(live)
+    _, found = await look(Side())
+    assert found == [(code, "critical")]
+    _, found = await look(Side())
+    assert found in ([], [(code, "critical")])
+
+
+async def test_an_unfinished_line_is_read_when_it_is_whole(look, live):
+    data = noise() + sign(digest(1))
+    live.write_bytes(data[:-40])
+    report, found = await look(Side(may(digest(1))))
+    assert (found, report.counts["calls"]) == ([], 0)
+    live.write_bytes(data)
+    report, found = await look(Side())
+    assert (found, report.counts["matched"]) == ([], 1)
+
+
+async def test_a_line_that_a_crash_cut_does_not_swallow_the_next_one(look, live):
+    live.write_bytes(noise()[:150] + sign(digest(1)))
+    report, found = await look(Side(may(digest(1))))
+    assert (found, report.counts["matched"]) == ([("keyuse.line_unreadable", "critical")], 1)
+
+
+async def test_the_files_of_three_servers_make_one_record(look, tmp_path):
+    """A standby forwards: one request, two files."""
+    files = [tmp_path / f"n{n}" / "audit.log" for n in range(3)]
+    request = number()
+    for n, file in enumerate(files):
+        file.parent.mkdir()
+        file.write_bytes(noise() + sign(digest(n), at=at(n)) + sign(digest(9), at=at(9), request=request))
+    side = Side(*[may(digest(n), ref=f"o{n}", at=at(n)) for n in range(3)], may(digest(9), ref="o9", at=at(9)))
+    report, found = await look(side, *files)
+    assert (found, report.counts["calls"]) == ([], 4)
+
+
+async def test_a_server_that_was_not_read_before_begins_where_the_last_run_ended(look, live, tmp_path):
+    live.write_bytes(noise())
+    first, _ = await look(Side())
+    (tmp_path / "n2").mkdir()
+    other = tmp_path / "n2" / "audit.log"
+    other.write_bytes(sign(digest(1)) + sign(digest(2), at=first.until))
+    report, found = await look(Side(may(digest(2), at=first.until + dt.timedelta(seconds=1))), live, other)
+    assert (found, report.counts["calls"]) == ([("keyuse.series_new", "note")], 1)
+
+
+async def test_a_file_under_another_name_is_known_by_its_first_line(look, live, tmp_path):
+    live.write_bytes(sign(digest(1)))
+    await look(Side(may(digest(1))))
+    moved = live.rename(tmp_path / "moved.log")
+    report, found = await look(Side(), moved)
+    assert (found, report.counts["lines"]) == ([], 0)
+
+
+async def test_since_skips_what_is_older_on_a_first_run(look, live):
+    live.write_bytes(sign(digest(1)) + sign(digest(2), at=at(600)))
+    report, found = await look(Side(must(digest(3)), may(digest(2), at=at(600))), since=at(300))
+    assert (found, report.counts["calls"], report.since) == ([], 1, at(300))
+
+
+async def test_old_files_are_proven_again_without_moving_the_chain(db, look, live):
+    live.write_bytes(sign(digest(1)))
+    await look(Side(may(digest(1))))
+    report, found = await look(Side(), again=True)
+    assert found == [("keyuse.call_without_intent", "critical")]
+    assert [r.state for r in await rows(db, run_table)] == ["whole", "again"]
+    assert len(await rows(db, place_table)) == 1
+    _, found = await look(Side())
+    assert found == []
+
+
+async def test_a_long_run_is_saved_on_its_way_and_goes_on_from_there(db, look, live, monkeypatch):
+    monkeypatch.setitem(LIMITS, "keyuse.part_bytes", 1_000_000)
+    count = 6_000
+    causes = [may(digest(n), ref=f"o{n}", at=at(n / 10)) for n in range(count)]
+    causes += [must(digest(n), ref=f"o{n}", at=at(n / 10 + 1)) for n in range(count)]
+    live.write_bytes(b"".join(sign(digest(n), at=at(n / 10)) for n in range(count)) + sign(digest("x"), at=at(count)))
+    asked = 0
+
+    async def until_it_fails(text):
+        nonlocal asked
+        asked += 1
+        if asked > count - 200:
+            raise Unavailable("vault.sealed")
+        return shown(text)
+
+    with pytest.raises(Unavailable, match=r"vault\.sealed"):
+        await look(Side(*causes), asked=until_it_fails)
+    parts = await rows(db, run_table)
+    assert [p.state for p in parts] == ["part"] * len(parts) != []
+    report, found = await look(Side(*causes))
+    assert found == [("keyuse.call_without_intent", "critical")]
+    assert report.counts["lines"] < 2 * count
+    runs = await rows(db, run_table)
+    assert {r.before for r in runs} == {None} | {r.id for r in runs if r.state == "part"}
+
+
+async def test_of_two_runs_at_a_time_one_is_refused(db, clock, look, live):
+    live.write_bytes(noise())
+    await look(Side())
+
+    class Slow(Side):
+        async def counterparts(self, after, until):
+            if not self.permits:
+                self.permits = "once"
+                await look(Side(), hours=0.1)
+            return []
+
+    with pytest.raises(Conflict, match=r"keyuse\.run_overtaken"):
+        await look(Slow())
+
+
+async def test_what_our_side_cannot_be_sure_of_is_left_to_the_next_run(look, live):
+    live.write_bytes(sign(digest(1)) + sign(digest(2), at=at(60)))
+    report, found = await look(Side(may(digest(1)), until=at(30)))
+    assert (found, report.counts["calls"], report.until) == ([("keyuse.not_all_durable", "note")], 1, at(30))
+
+
+async def test_a_run_without_a_file_or_a_line_says_so(look, live):
+    with pytest.raises(BadInput, match=r"keyuse\.no_files"):
+        await reconcile_keys(db=None, clock=None, files=[], hashes=None, source=None, rules=RULES)
+    live.write_bytes(b"")
+    with pytest.raises(Refused, match=r"keyuse\.nothing_to_read"):
+        await look(Side())
+
+
+async def test_progress_is_told(look, live):
+    live.write_bytes(noise(50))
+    told = []
+    await look(Side(), progress=lambda done, total: told.append((done, total)))
+    assert told[-1] == (live.stat().st_size, live.stat().st_size)
+
+
+async def test_findings_are_said_to_the_operator_without_names(look, live, capsys):
+    from core import logs
+
+    logs.configure("warning")
+    live.write_bytes(sign(digest(), role="thief"))
+    await look(Side())
+    said = capsys.readouterr().err
+    assert '"code": "keyuse.foreign_caller"' in said
+    assert "thief" not in said
+    assert "dropped" not in said
+
+
+async def test_runs_places_and_findings_are_never_changed(db, look, live):
+    live.write_bytes(sign(digest()))
+    await look(Side())
+    for table in (run_table, place_table, finding_table):
+        with pytest.raises(Exception, match="append-only"):
+            async with db.write() as uow:
+                await uow.execute(sa.delete(table))
