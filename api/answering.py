@@ -49,8 +49,16 @@ def handlers(service: Service) -> dict[str, Handler]:
         health = await keys.health()
         return json.dumps({"state": health.state, "not_for_production": keys.not_for_production}).encode()
 
+    async def doctor(_: Mapping[str, Any], __: bytes) -> bytes:
+        from api.doctor_keys import KeyDoctor  # noqa: PLC0415 - a tenth of a second that no start need wait for
+
+        keys = KeyDoctor(
+            settings=service.settings, realm=service.realm, clock=service.clock, db=service.db, keys=service.parts().store
+        )  # fmt: skip
+        return json.dumps(await keys.examine()).encode()
+
     return {
-        "stores": stores, "wake": wake, "rest": rest, "recall": recall, "report": report, **pki_handlers(service),
+        "keys.doctor": doctor, "stores": stores, "wake": wake, "rest": rest, "recall": recall, "report": report, **pki_handlers(service),
         **requests.handlers(service), **desk.handlers(service), **decisions.handlers(service),
         **enrol.handlers(service), **providers.handlers(service.parts().providers),
     }  # fmt: skip

@@ -62,7 +62,12 @@ def shut_out_of_keys(settings: Settings) -> bool:
 
 def _reaches_keys(settings: Settings) -> bool:
     """Asked of the kernel, not of our rules: they are a union, and a home may lie under something that is open."""
-    for path in (settings.key_file, settings.home / "key-file", settings.home / "keys", settings.people_key):
+    s = settings
+    logins = (
+        s.vault_secret_id_file, s.vault_enroller_secret_id_file, s.vault_custodian_secret_id_file, s.vault_jwt_file,
+        s.vault_key_file, s.vault_token_file, s.pkcs11_pin_file,
+    )  # fmt: skip
+    for path in (s.key_file, s.home / "key-file", s.home / "keys", s.people_key, *logins):
         if path is not None and path.exists():
             try:
                 os.close(os.open(path, os.O_RDONLY))

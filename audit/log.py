@@ -92,6 +92,8 @@ class Log(LogReader):
         self._highwater = highwater
         self._turn = asyncio.Lock()
         self._soon: asyncio.Task[None] | None = None
+        self.owes = False
+        """What was asked for could not be published: somebody should ask again."""
         self._note_key = NoteKey(origin, key.spki[-32:])
 
     @property
@@ -104,9 +106,13 @@ class Log(LogReader):
         async with self.db.write() as uow:
             first = {"log_id": _ID, "origin": self.origin, "size": 0, "root": merkle.EMPTY_ROOT, "frontier": b""}
             await uow.execute(insert_new(uow, state_table), first)
+        await self._require_mark()
         try:
             await self.sequence()
-        except Unavailable as error:  # the log's key is away: leaves are kept, and published when it is back
+        except Unavailable as error:
+            if not error.code.startswith("key."):
+                raise
+            self.owes = True  # its key is away: leaves are kept, and published when it is back
             logger().warning("log.not_published", code=error.code)
 
     async def append(self, uow: UnitOfWork, *leaves: Leaf) -> None:
@@ -137,7 +143,9 @@ class Log(LogReader):
         self._soon = None  # who asks from here on has leaves that this turn may miss
         try:
             await self.sequence()
+            self.owes = False
         except Exception as error:  # noqa: BLE001 - the next one publishes it
+            self.owes = True
             logger().warning("log.not_published", code=code_of(error))
 
     async def _require_mark(self) -> bool:

@@ -59,7 +59,7 @@ def in_software(certificate: x509.Certificate) -> bool:
 def _under(certificate: x509.Certificate, policy: str) -> bool:
     try:
         policies = certificate.extensions.get_extension_for_class(x509.CertificatePolicies).value
-    except x509.ExtensionNotFound:
+    except (x509.ExtensionNotFound, ValueError):  # a stranger's certificate may hold anything
         return False
     return any(each.policy_identifier.dotted_string == policy for each in policies)
 

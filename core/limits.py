@@ -27,6 +27,7 @@ LIMITS: Final[dict[str, int]] = {
     "log.batch": 2_048,
     "activation.seconds": 600,
     "activation.documents": 500,
+    "signing.piece_bytes": 32 * 1024 * 1024,  # of their documents
     "signing.piece": 25,  # documents of one approval that are signed, stamped and recorded together
     "recall.day": 20,  # an agency's copies taken back in 24 hours through one door; one stolen key must not void a province
     "recall.alarm": 5,  # from that many in 24 hours a person is told to look
@@ -158,7 +159,8 @@ LIMITS: Final[dict[str, int]] = {
     "rate.picture_total_minute": 60_000,
     "paper.bytes": 64 * 1024 * 1024,  # one PDF that a portal gives to be signed
     "paper.pages": 300,
-    "pades.catalog_bytes": 1024 * 1024,  # of a paper's catalog, kept from the opening of a step until its signature
+    "pades.validation_objects": 200,  # certificates, OCSP responses and CRLs in one file
+    "pades.catalog_bytes": 64 * 1024,  # of a paper's catalog, kept from the opening of a step until its signature
     "paper.text_letters": 100_000,  # of one page
     "paper.cache_bytes": 64 * 1024 * 1024,  # pictures of pages that a signer process keeps
     "paper.drawing": 2,  # papers being drawn at a time
@@ -184,7 +186,7 @@ LIMITS: Final[dict[str, int]] = {
     "rate.training_total_minute": 300,  # from all: each makes a person, a paper and a request
     "training.days": 7,  # how long a practice's paper waits
     # keys in OpenBao or Vault
-    "transit.batch": 200,  # signatures asked for in one call; the server takes 1 000 strings of JSON, four an item
+    "transit.batch": 100,  # signatures asked for in one call: never over 200 (the server takes 1 000 strings of JSON, four an item); the next are made while these are verified
     "transit.rsa_batch": 50,  # an RSA-3072 signature takes the server some milliseconds, and a call has a deadline
     "transit.batch_bytes": 4 * 1024 * 1024,  # messages in one call (Ed25519 signs the message itself)
     "transit.message_bytes": 1024 * 1024,  # one such message: signed attributes have some hundred bytes
@@ -210,6 +212,7 @@ LIMITS: Final[dict[str, int]] = {
     "keys.overlap_seconds": 3600,  # a key that was followed by another still signs what was opened with it before
     "keys.switch_days": 90,  # how far ahead a switch to a new key may lie
     "keys.end_days": 60,  # a certificate that ends sooner is warned of
+    "keys.doctor_seconds": 120,  # how long `dauso doctor keys` waits for the signer to look at every key
     "keys.cache": 4_096,  # keys that one transit mount keeps open; more are read from storage when they are used
     "keys.wrap_hours": 24,  # how long a wrapped secret id waits to be unwrapped
     "keys.token_minutes": 60,  # a token of the service, renewed while it runs

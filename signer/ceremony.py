@@ -14,14 +14,15 @@ together. What each step leaves behind, and so what a crash after it means:
 5. *embed* the signed bytes are in the document store, named by their digest.
 6. *record* the orders are ``made``, their result leaves are durable, and the caller's own state moved, in one transaction.
 
-Many documents go through 3 to 6 in pieces of ``signing.piece``: a crash between two pieces leaves whole pieces.
+Many documents go through 3 to 6 in pieces of ``signing.piece`` and ``signing.piece_bytes``: a crash between two pieces leaves whole pieces.
 """
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -44,7 +45,7 @@ from signer.credentials import Credential, Credentials, OpenKey
 from signer.formats import cades, pades
 from signer.records import order_table
 
-__all__ = ["Approve", "Guard", "RemoteKey", "Settle", "SigningDesk", "SigningOrder", "profile_of", "sign"]
+__all__ = ["Approve", "Guard", "RemoteKey", "Settle", "SigningDesk", "SigningOrder", "in_pieces", "profile_of", "sign"]
 
 Prepared = pades.PreparedSignature | cades.PreparedDigest
 
@@ -84,9 +85,31 @@ class SigningOrder:
     state: str
     signed_document: str | None
 
+    @property
+    def size(self) -> int:
+        """Bytes of the signed document; 0 for a bare digest."""
+        _, _, start, rest = self.prepared.get("byte_range", (0, 0, 0, 0))
+        return int(start) + int(rest)
+
     def digest(self) -> Digest:
         """What is approved and signed."""
         return Digest.from_hex(self.prepared["digest"], self.prepared["to_sign"])
+
+
+_T = TypeVar("_T")
+
+
+def in_pieces(items: Sequence[_T], sizes: Sequence[int]) -> list[list[_T]]:
+    """What is done together: at most ``signing.piece`` of them and, but for a single large one, ``signing.piece_bytes``."""
+    pieces: list[list[_T]] = []
+    room = 0
+    for item, size in zip(items, sizes, strict=True):
+        if not pieces or len(pieces[-1]) == LIMITS["signing.piece"] or size > room:
+            pieces.append([])
+            room = LIMITS["signing.piece_bytes"]
+        pieces[-1].append(item)
+        room -= size
+    return pieces
 
 
 RemoteKey = Callable[[SigningOrder, Credential], SigningKey]
@@ -172,7 +195,7 @@ async def sign(
         return [names[each] for each in order_ids]
     _require_signable(todo)
     credential.require_valid(desk.clock.now())
-    pieces = [todo[at : at + LIMITS["signing.piece"]] for at in range(0, len(todo), LIMITS["signing.piece"])]
+    pieces = in_pieces(todo, [order.size for order in todo])
     checked = await _check(desk, pieces[0])
     waiting = [o for o in todo if o.state == "prepared"]
     if waiting and waiting[0].provider is None:
@@ -193,28 +216,29 @@ async def sign(
         signatures = await _signatures(desk, piece, credential)
         note(f"{role}.sign")
 
-        # 4 stamp: over each signature value (PAdES-B-T, CAdES-B-T)
-        tokens = await asyncio.gather(*(desk.timestamps.stamp(Digest.of(value)) for value in signatures))
-        note(f"{role}.stamp")
+        with _unmade(desk, piece):  # whoever goes on with these says first that their key was used
+            # 4 stamp: over each signature value (PAdES-B-T, CAdES-B-T)
+            tokens = await asyncio.gather(*(desk.timestamps.stamp(Digest.of(value)) for value in signatures))
+            note(f"{role}.stamp")
 
-        # 5 embed: check our own output against the certificate, then store it
-        parts = zip(prepared, signatures, tokens, strict=True)
-        made = await asyncio.gather(
-            *(desk.documents.put(_embedded(p, profile, value, token)) for p, value, token in parts)
-        )
-        note(f"{role}.embed")
+            # 5 embed: check our own output against the certificate, then store it
+            parts = zip(prepared, signatures, tokens, strict=True)
+            made = await asyncio.gather(
+                *(desk.documents.put(_embedded(p, profile, value, token)) for p, value, token in parts)
+            )
+            note(f"{role}.embed")
 
-        # 6 record: result leaves, our states and the caller's, in one transaction
-        done = dict(zip((o.id for o in piece), made, strict=True))
-        async with desk.db.write() as uow:
-            leaves = [_leaf(desk, o, credential, LeafType.SIGNATURE_MADE, value)
-                      for o, value in zip(piece, signatures, strict=True)]  # fmt: skip
-            await desk.log.append(uow, *leaves)
-            await _made(uow, done, desk.clock)
-            await settle(uow, done)
-        names.update(done)
-        desk.spent.difference_update(done)
-        note(f"{role}.record")
+            # 6 record: result leaves, our states and the caller's, in one transaction
+            done = dict(zip((o.id for o in piece), made, strict=True))
+            async with desk.db.write() as uow:
+                leaves = [_leaf(desk, o, credential, LeafType.SIGNATURE_MADE, value)
+                          for o, value in zip(piece, signatures, strict=True)]  # fmt: skip
+                await desk.log.append(uow, *leaves)
+                await _made(uow, done, desk.clock)
+                await settle(uow, done)
+            names.update(done)
+            desk.spent.difference_update(done)
+            note(f"{role}.record")
     return [names[each] for each in order_ids]
 
 
@@ -270,6 +294,16 @@ async def _spend(desk: SigningDesk, waiting: Sequence[SigningOrder], credential:
     desk.spent.update(o.id for o in live)
 
 
+@contextmanager
+def _unmade(desk: SigningDesk, orders: Sequence[SigningOrder]) -> Iterator[None]:
+    """Orders whose key was touched, or may have been: what ends before they are made leaves them as another's work."""
+    try:
+        yield
+    except BaseException:
+        desk.spent.difference_update(o.id for o in orders)
+        raise
+
+
 async def _say_unknown(desk: SigningDesk, orders: Sequence[SigningOrder], credential: Credential) -> None:
     """The log before the key is used again: one leaf an order and an occasion (``<order>.key_outcome_unknown.<id>``)."""
     own = [o for o in orders if o.provider is None]
@@ -281,14 +315,17 @@ async def _say_unknown(desk: SigningDesk, orders: Sequence[SigningOrder], creden
 
 async def _signatures(desk: SigningDesk, orders: Sequence[SigningOrder], credential: Credential) -> list[bytes]:
     """The values, or the first error; whose answer was lost is said in the log before the error goes on."""
-    values = await asyncio.gather(*(_signature(desk, o, credential) for o in orders), return_exceptions=True)
+    with _unmade(desk, orders):
+        values = await asyncio.gather(*(_signature(desk, o, credential) for o in orders), return_exceptions=True)
+    failed = next((value for value in values if isinstance(value, BaseException)), None)
+    if failed is None:
+        return [value for value in values if isinstance(value, bytes)]
     found = list(zip(orders, values, strict=True))
     lost = [o for o, value in found if isinstance(value, ServiceError) and value.code == "key.outcome_unknown"]
+    # values that nobody will have, and answers that nobody has: if the leaf cannot be written, the next turn writes it
+    desk.spent.difference_update(o.id for o, value in found if o in lost or not isinstance(value, ServiceError))
     await _say_unknown(desk, lost, credential)
-    for value in values:
-        if isinstance(value, BaseException):
-            raise value
-    return [value for value in values if not isinstance(value, BaseException)]
+    raise failed
 
 
 async def _signature(desk: SigningDesk, order: SigningOrder, credential: Credential) -> bytes:

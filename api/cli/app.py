@@ -1,4 +1,4 @@
-"""``dauso``: init, demo, doctor, serve, signer, worker, agency, person, audit, book, client, copy, evidence, lists, verify, log, simulate, grants."""
+"""``dauso``: init, demo, doctor, serve, signer, worker, agency, person, audit, book, client, copy, evidence, keys, lists, verify, log, simulate, grants."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from api.cli import audit, book, client, copy, demo, evidence, house, lists, log, serve, simulate, verify
+from api.cli import audit, book, client, copy, demo, evidence, house, keys, lists, log, serve, simulate, verify
 from api.cli.show import err
 from core import logs
 from core.settings import Settings
@@ -26,6 +26,7 @@ app.add_typer(book.app, name="book")
 app.add_typer(client.app, name="client")
 app.add_typer(copy.app, name="copy")
 app.add_typer(evidence.app, name="evidence")
+app.add_typer(keys.app, name="keys")
 app.add_typer(lists.app, name="lists")
 app.add_typer(log.app, name="log")
 app.add_typer(simulate.app, name="simulate")

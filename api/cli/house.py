@@ -12,6 +12,7 @@ from api.cli.show import err, out, print_json, read_file, read_wording, run, set
 from api.roles import WEB_HIDDEN, WEB_WRITES, ProcessRole
 from core import db
 from core.directory.model import Role
+from core.errors import BadInput
 from core.messages import sentence
 from core.values import Realm, Regime
 
@@ -44,11 +45,19 @@ def init(
     run(work, as_json)
 
 
-def doctor(context: typer.Context, as_json: AsJson = False) -> None:
+def doctor(
+    context: typer.Context,
+    part: Annotated[
+        str, typer.Argument(help="keys: chỉ kho khóa và khóa / stores and keys alone", metavar="[keys]")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
     """Kiểm tra tình trạng / what is well and what is not."""
 
     async def work() -> bool:
-        rows = await bootstrap.examine(settings_of(context))
+        if part not in {"", "keys"}:
+            raise BadInput("cli.no_such_part", part=part)
+        rows = await (bootstrap.examine_keys if part else bootstrap.examine)(settings_of(context))
         for name, good, detail in rows:
             if as_json:
                 print_json({"check": name, "good": good, "detail": detail})

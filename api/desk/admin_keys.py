@@ -22,10 +22,11 @@ from core.db import UnitOfWork
 from core.directory.records import authorisation_table, person_table
 from core.errors import BadInput, NotFound, ServiceError
 from core.limits import LIMITS
-from core.messages import codes, sentence
+from core.messages import codes
 from core.values import Digest, SignatureAlgorithm
 from signer.credentials import credential_table
 from signer.decisions.keys import is_keeper, key_of, keys_of, store_name
+from signer.decisions.room import both
 from signer.keystores.allowed import Policies
 from signer.keystores.model import KeyPurpose, KeyRef
 from signer.keystores.registry import OWNED, KeyState, KnownKey, Registry, Work
@@ -63,7 +64,7 @@ async def _names(uow: UnitOfWork, keys: Sequence[KnownKey], who: DeskPerson) -> 
     t = person_table.c
     query = sa.select(t.id, t.name).where(t.id.in_(owners), t.id.in_(officials))
     found = {row.id: row.name for row in await uow.execute(query)}
-    return {owner: found.get(owner) or sentence("desk.key_of_citizen", id=owner) for owner in owners}
+    return {owner: found.get(owner) or both("desk.key_of_citizen", id=owner) for owner in owners}
 
 
 async def _ends(uow: UnitOfWork, keys: Sequence[KnownKey]) -> dict[KeyRef, dt.datetime]:
@@ -95,7 +96,7 @@ async def _rows(uow: UnitOfWork, parts: WebParts, who: DeskPerson, keys: Sequenc
 def _name(key: KnownKey, who: DeskPerson, names: Mapping[str, str]) -> str:
     if key.ref.purpose not in OWNED:
         code = f"key.service_{key.owner}"
-        return sentence(code) if code in codes() else key.owner
+        return both(code) if code in codes() else key.owner
     return names.get(key.owner, who.agency.name)
 
 

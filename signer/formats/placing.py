@@ -181,7 +181,7 @@ def new_field(
     append_signature_field(writer, SigFieldSpec(field, on_page=page, box=box))  # type: ignore[arg-type]
     _, _, reference = next(enumerate_sig_fields(writer, with_name=field))
     made = reference.get_object()
-    ensure_sig_flags(writer)  # signatures exist, and readers may only append (ISO 32000-2 table 225)
+    _say_signed(writer)
     look = None if box is None or draw is None else _look(writer, made, page, draw)
     return Placed(field=made, widget=made, look=look)
 
@@ -204,10 +204,16 @@ def old_field(writer: IncrementalPdfFileWriter, field: str, *, draw: Drawing | N
     if len(kids) > 1 or _wants_more(holder):
         raise Refused("request.field_unusable", field=field)
     widget = kids[0] if len(kids) else holder
-    ensure_sig_flags(writer)
+    _say_signed(writer)
     page = page_of(writer, widget)
     look = None if draw is None or page is None else _look(writer, widget, page, draw)
     return Placed(field=holder, widget=widget, look=look)
+
+
+def _say_signed(writer: IncrementalPdfFileWriter) -> None:
+    """Signatures exist, and readers may only append (ISO 32000-2 table 225); in a signed paper that word is not ours to change."""
+    if all(value is None for _, value, _ in enumerate_sig_fields(writer)):
+        ensure_sig_flags(writer)
 
 
 def _wants_more(field: Any) -> bool:

@@ -16,14 +16,17 @@ from core.clock import VIETNAM
 from core.errors import Conflict, Unavailable
 from core.messages import sentence
 from core.values import Realm
+from signer.formats.typeface import typeface
 from signer.keyceremony.protocol import KINDS, Both, Outcome, Protocol, Step
 from signer.reports.desk import SheetDesk
-from signer.reports.sheet import GREEN, GREY, RED, Colour, Paper
+from signer.reports.sheet import GREEN, GREY, RED, Colour, Paper, printable
 
 __all__ = ["TITLE", "ProtocolDesk", "compose", "keep"]
 
 TITLE: Final = "Biên bản nghi thức khóa"
 _DIGEST: Final = 9.0
+_LABEL: Final = 145.0
+"""Points that a label has beside its value."""
 _OUTCOMES: Final[dict[Outcome, tuple[Both, Colour]]] = {
     Outcome.DONE: (("đã làm", "done"), GREEN),
     Outcome.WARNING: (("cần chú ý", "to be noticed"), RED),
@@ -73,8 +76,13 @@ def _step(paper: Paper, number: int, step: Step) -> None:
     paper.line(f"{vi} / {en} · {_time(step.at)}", 10, bold=True, colour=colour)
     if step.code:
         paper.line(f"{sentence(step.code)} / {sentence(step.code, 'en')} ({step.code})", 9)
-    for label, value in step.facts:
-        paper.row(label, value, size=_DIGEST if len(value) >= 64 else 10)
+    for (label, english), value in step.facts:
+        face = typeface()
+        named = printable(label, face), printable(english, face)
+        if max(face.width(named[0], 9.5), face.width(named[1], 8)) > _LABEL:  # it would run into its value
+            paper.line(f"{named[0]} / {named[1]}: {value}", 9, indent=8)
+        else:
+            paper.row(named, value, size=_DIGEST if len(value) >= 64 else 10)
 
 
 def _closing(paper: Paper, system: str, host: str, signed: bool) -> None:
@@ -112,9 +120,12 @@ class ProtocolDesk:
 
 
 def keep(path: Path, data: bytes) -> str:
-    """Write it, mode 0600, never over another file; returns its SHA-256. Raises ``keys.file_exists``, ``store.full``."""
+    """Write it, mode 0600, never over another file; returns its SHA-256. Raises ``keys.file_exists``, ``keys.file_not_written``."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise Unavailable("keys.file_not_written", file=path.name) from error
+    try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as error:
         raise Conflict("keys.file_exists", file=path.name) from error

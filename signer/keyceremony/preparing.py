@@ -21,7 +21,7 @@ from signer.keyceremony.paper import keep
 from signer.keyceremony.protocol import Outcome, Protocol
 from signer.keystores.policies import SHORT_LIVED, Identity, Policy, bundle_sha256, policy_for, same_text
 
-__all__ = ["Handed", "Preparation", "require_bundle"]
+__all__ = ["Handed", "Preparation", "look_over", "require_bundle"]
 
 _AUTH: Final = "approle"
 _TOLD: Final[dict[str, tuple[str, str]]] = {
@@ -202,6 +202,24 @@ class Preparation:
         return Handed(
             identity=policy.identity, role=policy.name, role_id=role_id, secret_id_file=file, until=until
         )  # fmt: skip
+
+
+async def look_over(operator: Operator, protocol: Protocol, policies: Sequence[Policy]) -> None:
+    """Read only: audit devices, policies and roles as the server has them. Raises ``keys.policy_differs``, ``keys.no_audit``, ``vault.*``."""
+    with protocol.step(("Máy chủ: kiểm toán, chính sách, vai trò", "The server: audit, policies, roles")) as facts:
+        devices = await operator.call("GET", "sys/audit")
+        names = [f"{name.rstrip('/')} ({_kind(value)})" for name, value in sorted(devices.items())]
+        facts.append((("Thiết bị ghi kiểm toán", "Audit devices"), ", ".join(names) or "–"))
+        if not names:
+            raise Refused("keys.no_audit")
+        facts.append((("SHA-256 của cả bộ", "Digest of the whole set"), bundle_sha256(policies)))
+        for policy in policies:
+            found = await operator.exists(f"sys/policies/acl/{policy.name}")
+            if found is None or not same_text(policy, str(found.get("policy", ""))):
+                raise Refused("keys.policy_differs", policy=policy.name)
+            role = await operator.exists(f"auth/{_AUTH}/role/{policy.name}")
+            held = ", ".join(map(str, (role or {}).get("token_policies") or ())) or "–"
+            facts.append(((policy.name, f"role: {held}"), policy.sha256))
 
 
 def _role(policy: str, *, short: bool, cidrs: tuple[str, ...]) -> dict[str, Any]:

@@ -74,8 +74,13 @@ use_life_table = sa.Table(
 append_only(use_life_table, may_change=("ended_at",), from_null=True)
 """One process with a use book. ``after``: the life of the same slot that never ended: its process is dead."""
 
-_l = use_life_table.c
-_LAST = sa.select(_l.id, _l.ended_at).where(_l.slot == sa.bindparam("slot")).order_by(_l.id.desc()).limit(1)
+_l, _later = use_life_table.c, use_life_table.alias("later")
+_DEAD = (
+    sa.select(_l.id)
+    .where(_l.slot == sa.bindparam("slot"), _l.ended_at.is_(None), ~sa.exists().where(_later.c.after == _l.id))
+    .order_by(_l.id.desc())
+    .limit(1)
+)
 _END = use_life_table.update().where(_l.id == sa.bindparam("life")).values(ended_at=sa.bindparam("at"))
 _INSERT = use_table.insert()
 _SLOTS = 64
@@ -106,8 +111,7 @@ class UseBook:
         self._held, slot = self._take_slot()
         life = new_id(self._clock)
         async with self._db.write() as uow:
-            last = (await uow.execute(_LAST, {"slot": slot})).first()
-            dead = last.id if last is not None and last.ended_at is None else None
+            dead = (await uow.execute(_DEAD, {"slot": slot})).scalar_one_or_none()
             row = {"id": life, "slot": slot, "began_at": self._clock.now(), "after": dead, "ended_at": None}
             await uow.execute(use_life_table.insert(), row)
         self._life = life

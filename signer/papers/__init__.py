@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from core.errors import BadInput, Broken, ServiceError
+from core.errors import BadInput, Broken, Refused, ServiceError
 from core.formats.cms import CmsProfile
 from core.limits import LIMITS
 from core.sandbox import Sandbox
@@ -22,6 +22,7 @@ from signer.formats.fields import RANGE_WIDTH, Holes
 from signer.formats.stamp import StampText
 from signer.papers import work
 from signer.papers.cache import PageCache, page_image, page_text
+from signer.papers.judging import require_rehearsed
 from signer.papers.model import EarlierSignature, PageFacts, PaperFacts, Placement, Spot
 from verification.engine.document import DocumentFacts
 from verification.worker import facts_of
@@ -41,20 +42,29 @@ __all__ = [
 ]
 
 _NOWHERE = Placement(kind="none")
+_ANY_SIZE = 20_000
+"""Bytes of a CMS, about."""
 
 
 async def inspect(sandbox: Sandbox, document: bytes, placements: Sequence[Placement] = ()) -> PaperFacts:
     """Facts of a paper that may be signed; ``placements`` are looked for as ``prepare`` will.
 
-    Raises ``request.paper_…``, ``request.placement_…``, ``request.anchor_missing``, ``request.no_such_field``,
+    Raises ``request.paper_…``, ``pades.…``, ``request.placement_…``, ``request.anchor_missing``, ``request.no_such_field``,
     ``request.field_signed``, ``sandbox.*``.
     """
     if not document:
         raise BadInput("request.paper_unreadable")
     if len(document) > LIMITS["paper.bytes"]:
         raise BadInput("request.paper_too_large", most=LIMITS["paper.bytes"] // 2**20)
-    found, _ = await sandbox.run(work.inspect, document, {"placements": [p.to_json() for p in placements]})
-    return PaperFacts.from_json(found)
+    arguments = {"placements": [p.to_json() for p in placements], "size": _ANY_SIZE}
+    found, _ = await sandbox.run(work.inspect, document, arguments)
+    facts = PaperFacts.from_json(found["facts"])
+    if found["rehearsal"] is not None:
+        try:
+            require_rehearsed(facts_of(found["rehearsal"]), str(found["field"]), ours={}, earlier=facts.signatures)
+        except Broken as error:  # not ours yet: whoever gave it is told
+            raise Refused("request.paper_unsound") from error
+    return facts
 
 
 async def prepare(

@@ -133,13 +133,15 @@ def _signatures(document: bytes, reader: PdfFileReader) -> tuple[list[EarlierSig
     if not reader.embedded_signatures:
         return [], False
     facts = read_document(document, _ANY_TIME, ())
-    codes = {finding.code for finding in facts.findings}
+    codes, fields = {finding.code for finding in facts.findings}, {s.field for s in facts.signatures}
     if "verify.bytes_unaccounted" in codes:
         raise NotAccounted("a signature covers no whole revision")
     if "verify.unreadable" in codes:
         raise BadInput("request.paper_unreadable")
     if codes & _BROKEN or not all(s.intact for s in facts.signatures):
         raise Refused("request.paper_broken_signature")
+    if any(f.code == "verify.timestamp_wrong" and f.evidence.get("field") not in fields for f in facts.findings):
+        raise Refused("request.paper_broken_signature")  # a time-stamp of the whole document
     changed = "verify.changed_after_signature" in codes
     if changed and _is_suspicious(document):
         raise Refused("request.paper_broken_signature")

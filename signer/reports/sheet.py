@@ -22,7 +22,7 @@ from core.values import Realm
 from signer.formats.typeface import Typeface, typeface
 from verification.report import Finding, Report, SignatureReport, Verdict
 
-__all__ = ["FIELD", "GREEN", "GREY", "RED", "TITLE", "Both", "CheckedFile", "Colour", "Paper", "compose"]
+__all__ = ["FIELD", "GREEN", "GREY", "RED", "TITLE", "Both", "CheckedFile", "Colour", "Paper", "compose", "printable"]
 
 FIELD: Final = "Report"
 """Name of the signature's field; never one of a copy's."""

@@ -1,11 +1,8 @@
-"""The two looks at a paper. The first asks what its bytes decide, before anybody is asked; the second what was signed.
+"""The last look at a paper, at what was signed; what its bytes decide was asked before (``signer/papers/judging.py``).
 
-*Rehearsed* in the sandbox, with a stand-in's signature: the paper carries the signatures it should, each fits its bytes,
-and nothing in the file speaks against it. What the sandbox read is only compared here.
-
-*Signed* in this process, over our own copy of the bytes: each signature of the request is read by the checker's own
-reader, fits the digest around its hole, is by the certificate of its order, carries a time-stamp over its value, and both
-lead to our anchors with what a verifier needs later. The document around the hole is hashed, never parsed.
+In this process, over our own copy of the bytes: each signature of the request is read by the checker's own reader, fits
+the digest around its hole, is by the certificate of its order, carries a time-stamp over its value, and both lead to our
+anchors with what a verifier needs later. The document around the hole is hashed, never parsed.
 """
 
 import datetime as dt
@@ -16,54 +13,24 @@ from itertools import pairwise
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from core.certificates import Certificate
 from core.errors import Broken
 from signer.formats.pades import PreparedSignature
-from signer.papers.model import EarlierSignature
 from signer.requests.signed import Signed
 from verification.engine.cms import CmsFault, open_cms, open_token
-from verification.engine.document import DocumentFacts
 from verification.engine.paths import Revocation, find_path, revocation_of
 from verification.policy import TrustAnchor
 
-__all__ = ["LastLook", "require_rehearsed"]
-
-_TRUST = frozenset({
-    "verify.no_trusted_path", "verify.certificate_expired", "verify.certificate_not_yet_valid",
-    "verify.certificate_unfit", "verify.certificate_revoked", "verify.revocation_not_checked", "verify.timestamp_wrong",
-    "verify.time_in_future", "verify.signature_constraint",
-})  # fmt: skip
-"""What a rehearsal may say of a signature: whom to trust is not its question."""
-
-
-def require_rehearsed(
-    facts: DocumentFacts, field: str, *, ours: Sequence[Signed], earlier: Sequence[EarlierSignature]
-) -> None:
-    """``field`` holds the stand-in's signature. Raises ``request.self_check``.
-
-    ``ours``: signatures of the request that are in the paper already; ``earlier``: what it carried when it was given.
-    """
-    mine = {str(each.order.prepared["field"]): Certificate.parse(each.certificate).sha256.hex() for each in ours}
-    found = [(s.field, s.certificate_sha256) for s in facts.signatures if s.field in mine]
-    others = [(s.field, s.signer) for s in facts.signatures if s.field not in mine and s.field != field]
-    bad = [str(s.sub_indication) for s in facts.signatures if (s.field in mine or s.field == field) and not s.integrity]
-    bad += [f.code for f in facts.findings if f.severity == "error" and f.code not in _TRUST]
-    if sorted(found) != sorted(mine.items()) or [s.field for s in facts.signatures].count(field) != 1:
-        bad.append("missing")
-    if sorted(others) != sorted((each.field, each.signer) for each in earlier):
-        bad.append("another signature")
-    if bad:
-        raise Broken("request.self_check", detail=", ".join(bad))
+__all__ = ["LastLook"]
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A certificate with those it came with, and whether its revocation data is ours to have."""
+    """A certificate with those it came with; of ours the revocation data must be there, of others it may be."""
 
     certificate: x509.Certificate
     others: tuple[x509.Certificate, ...]
     stamps: bool
-    checked: bool
+    ours: bool
 
 
 class LastLook:
@@ -88,8 +55,8 @@ class LastLook:
         if not opened.ess or opened.certificate.public_bytes(Encoding.DER) != signed.certificate:
             raise Broken("request.self_check", detail="certificate")
         own = signed.order.provider is None
-        self._note(_Seen(opened.certificate, opened.others, stamps=False, checked=own), at)
-        self._note(_Seen(stamper.certificate, stamper.others, stamps=True, checked=False), at)
+        self._note(_Seen(opened.certificate, opened.others, stamps=False, ours=own), at)
+        self._note(_Seen(stamper.certificate, stamper.others, stamps=True, ours=False), at)
 
     def _note(self, seen: _Seen, at: dt.datetime) -> None:
         first, last = self._seen.get(seen, (at, at))
@@ -121,10 +88,8 @@ def _require_good(
         raise Broken("request.self_check", detail="verify.no_trusted_path")
     if not seen.certificate.not_valid_before_utc <= moment <= seen.certificate.not_valid_after_utc:
         raise Broken("request.self_check", detail="verify.certificate_expired")
-    if not seen.checked:
-        return
     for subject, issuer in pairwise(path.certificates):
         state, _ = revocation_of(subject, issuer, data, moment)
-        if state != "good":
+        if state == "revoked" or (seen.ours and state != "good"):
             code = "verify.certificate_revoked" if state == "revoked" else "verify.revocation_not_checked"
             raise Broken("request.self_check", detail=code)

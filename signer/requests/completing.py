@@ -17,6 +17,7 @@ from audit.outbox import EventType
 from core.errors import Broken
 from core.jobs import Note
 from core.limits import LIMITS
+from signer.ceremony import in_pieces
 from signer.formats import cades, dss, pades
 from signer.requests import detached, store
 from signer.requests.checking import LastLook
@@ -71,13 +72,18 @@ async def _finish(parts: Parts, papers: list[_Paper]) -> list[str]:
         if document.kind == "digest":
             return await _join(parts, made)
         data = await parts.signing.documents.get(str(document.current))
-        for each in made:
-            look.require_fits(data, each)
-        return await parts.signing.documents.put(data + _update(data, made, validation))
+
+        def finished() -> bytes:
+            for each in made:
+                look.require_fits(data, each)
+            return data + _update(data, made, validation)
+
+        whole = finished() if len(data) <= LIMITS["copies.check_here_bytes"] else await asyncio.to_thread(finished)
+        return await parts.signing.documents.put(whole)
 
     names: list[str] = []
-    for at in range(0, len(papers), step := LIMITS["signing.piece"]):
-        names += await asyncio.gather(*(one(*paper) for paper in papers[at : at + step]))
+    for piece in in_pieces(papers, [made[-1].order.size for _, made in papers]):
+        names += await asyncio.gather(*(one(*paper) for paper in piece))
     if signed:
         look.require_trusted(parts.anchors, validation)
     return names

@@ -102,6 +102,7 @@ class RequestDesk(Parts):
         """The durable work of kind ``step``. Who waits for the step hears of it before its job is written off."""
         done = await settling.advance(self, step_id, note)
         self._settled(step_id)
+        await self._settled_all(done)
         return done
 
     def go_on(self, step_id: str) -> None:
@@ -142,6 +143,14 @@ class RequestDesk(Parts):
         self._keep(asyncio.create_task(self.order_settled(order_id)))
 
     # ---------------------------------------------------------------------------------------------------- waiting
+    async def _settled_all(self, request_id: str) -> None:
+        """Who waits for another step of the request hears of its end too."""
+        if self._waiting:
+            async with self.signing.db.read() as uow:
+                steps = (await store.get(uow, request_id)).steps
+            for step in steps:
+                self._settled(step.id)
+
     def _settled(self, step_id: str) -> None:
         for future in self._waiting.pop(step_id, ()):
             if not future.done():
@@ -192,12 +201,16 @@ class RequestDesk(Parts):
 
     async def sweep(self) -> None:
         """Once."""
+        if self.signing.log.owes:
+            self._keep(self.signing.log.sequence_soon())
         now, most = self.clock.now(), LIMITS["web.page"]
         async with self.signing.db.read() as uow:
             lapsed = await store.lapsed(uow, now, most)
             due = await store.due(uow, now, most)
-        await self._each(changing.lapse, lapsed)
-        await self._each(changing.expire, due)
+        for step_id in await self._each(changing.lapse, lapsed):
+            self._settled(step_id)
+        for request_id in await self._each(changing.expire, due):
+            await self._settled_all(request_id)
         async with self.signing.db.read() as uow:
             left = await store.interrupted(uow)
         idle = [
@@ -212,11 +225,13 @@ class RequestDesk(Parts):
             for step_id in left[: LIMITS["jobs.at_once"]]:
                 self.go_on(step_id)
 
-    async def _each(self, end: Callable[[Parts, str], Awaitable[bool]], ids: list[str]) -> None:
-        """One that cannot be ended does not keep the others."""
+    async def _each(self, end: Callable[[Parts, str], Awaitable[bool]], ids: list[str]) -> list[str]:
+        """Which were ended; one that cannot be does not keep the others."""
+        ended = []
         for each in ids:
             try:
                 if await end(self, each):
-                    self._settled(each)
+                    ended.append(each)
             except Exception as error:  # noqa: BLE001 - looked at again at the next sweep
                 logger().warning("requests.not_ended", id=each, code=code_of(error))
+        return ended

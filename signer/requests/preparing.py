@@ -14,8 +14,8 @@ from signer.ceremony import profile_of
 from signer.credentials import Credential
 from signer.formats import cades, pades
 from signer.formats.stamp import StampText
+from signer.papers.judging import require_rehearsed
 from signer.papers.model import PaperFacts, Placement
-from signer.requests.checking import require_rehearsed
 from signer.requests.making import gather_few
 from signer.requests.model import RequestDocument, RequestStep, RequestView
 from signer.requests.parts import Parts
@@ -94,7 +94,8 @@ async def _one(
         stamp=words.stamp,
     )  # fmt: skip
     _require_as_asked(data, prepared, profile, field)
-    require_rehearsed(facts, field, ours=signed, earlier=PaperFacts.from_json(dict(document.facts)).signatures)
+    ours = {str(s.order.prepared["field"]): Certificate.parse(s.certificate).sha256.hex() for s in signed}
+    require_rehearsed(facts, field, ours=ours, earlier=PaperFacts.from_json(dict(document.facts)).signatures)
     name = await documents.put(prepared.document)
     return Fixed(prepared=replace(prepared, document=b""), name=name, base=document.current)
 

@@ -152,3 +152,33 @@ async def test_a_leaf_in_many_tiles_is_proven_from_the_few_it_needs(make, clock)
 async def _loaded(log, question):
     async with log.db.read() as uow:
         return await _Tree.load(uow, question)
+
+
+async def test_a_start_whose_mark_cannot_be_read_is_no_start_and_one_whose_key_is_away_is(make, clock):
+    class Unreadable:
+        def read(self):
+            raise Unavailable("log.highwater_unavailable")
+
+        def compare_and_set(self, old, new):
+            raise AssertionError
+
+    log = make()
+    await log.open()
+    await put(log, clock, "a")
+    with pytest.raises(Unavailable, match=r"log\.highwater_unavailable"):
+        await make(Unreadable()).open()
+    real = log._key
+
+    class Away:
+        algorithm, spki = real.algorithm, real.spki
+
+        async def sign(self, to_sign):
+            raise Unavailable("key.sealed")
+
+    log._key = Away()
+    await log.open()
+    assert log.owes
+    log._key = real
+    await log.sequence_soon()
+    assert not log.owes
+    assert (await log.latest_checkpoint()) is not None

@@ -22,7 +22,12 @@ CHART = DEPLOY / "helm" / "dauso"
 TOOLS = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dauso-tools"
 
 SETTINGS = {f"DAUSO_{name.upper()}" for name in Settings.model_fields}
-SECRET_SETTINGS = {"DAUSO_KEY_PASSPHRASE", "DAUSO_PROVIDER_SP_PASSWORD", "DAUSO_IDENTITY_CLIENT_SECRET", "DAUSO_MAIL_PASSWORD"}
+SECRET_SETTINGS = {
+    "DAUSO_KEY_PASSPHRASE",
+    "DAUSO_PROVIDER_SP_PASSWORD",
+    "DAUSO_IDENTITY_CLIENT_SECRET",
+    "DAUSO_MAIL_PASSWORD",
+}
 
 
 def tool(name: str) -> str:
@@ -44,7 +49,15 @@ def run(*command: Any, **options: Any) -> subprocess.CompletedProcess[str]:
 @functools.cache
 def compose() -> dict[str, Any]:
     """deploy/compose.yaml as Docker Compose reads it: merged, interpolated, checked against its own schema."""
-    done = run(tool("compose-config"), "-format", "json", "-no-path-resolution", "compose.yaml", cwd=DEPLOY, env={"PATH": os.environ["PATH"]})
+    done = run(
+        tool("compose-config"),
+        "-format",
+        "json",
+        "-no-path-resolution",
+        "compose.yaml",
+        cwd=DEPLOY,
+        env={"PATH": os.environ["PATH"]},
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -66,7 +79,9 @@ def pods(objects: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Pod templates by component."""
     found = {}
     for each in objects:
-        template = each.get("spec", {}).get("template") if each["kind"] in {"Deployment", "StatefulSet", "Job"} else None
+        template = (
+            each.get("spec", {}).get("template") if each["kind"] in {"Deployment", "StatefulSet", "Job"} else None
+        )
         if template:
             found[template["metadata"]["labels"]["app.kubernetes.io/component"]] = template
     return found

@@ -12,10 +12,24 @@ pytestmark = pytest.mark.live
 FORMS = {
     "as it stands": (),
     "first start": ("init.run=true",),
-    "by certificate": ("keys.vault.login=cert", "keys.vault.certSecret=vault-cert", "ingress.enabled=true", "ingress.tlsSecret=t"),
-    "hardware": ("keys.store=pkcs11", "keys.pkcs11.module=/opt/hsm.so", "keys.pkcs11.token=dauso", "keys.pkcs11.pinSecret=pin"),
+    "by certificate": (
+        "keys.vault.login=cert",
+        "keys.vault.certSecret=vault-cert",
+        "ingress.enabled=true",
+        "ingress.tlsSecret=t",
+    ),
+    "hardware": (
+        "keys.store=pkcs11",
+        "keys.pkcs11.module=/opt/hsm.so",
+        "keys.pkcs11.token=dauso",
+        "keys.pkcs11.pinSecret=pin",
+    ),
     "stopped": ("stopped=true",),
-    "secrets": ("secretSettings.DAUSO_MAIL_PASSWORD.secret=mail", "secretSettings.DAUSO_MAIL_PASSWORD.key=p", "settings.DAUSO_LOG_LEVEL=info"),
+    "secrets": (
+        "secretSettings.DAUSO_MAIL_PASSWORD.secret=mail",
+        "secretSettings.DAUSO_MAIL_PASSWORD.key=p",
+        "settings.DAUSO_LOG_LEVEL=info",
+    ),
 }
 form = pytest.mark.parametrize("values", FORMS.values(), ids=FORMS.keys())
 
@@ -90,7 +104,11 @@ def test_every_setting_exists_and_no_secret_is_spelled_out(values):
 def test_only_the_signer_has_what_opens_keys(values):
     for role, template in pods(rendered(*values)).items():
         text = yaml.safe_dump(template)
-        held = {word for word in ("DAUSO_KEYS", "DAUSO_VAULT", "DAUSO_PKCS11", "people-key", "highwater", "serviceAccountToken") if word in text}
+        held = {
+            word
+            for word in ("DAUSO_KEYS", "DAUSO_VAULT", "DAUSO_PKCS11", "people-key", "highwater", "serviceAccountToken")
+            if word in text
+        }
         if role in {"signer", "init"}:
             assert {"DAUSO_KEYS", "people-key", "highwater"} <= held
             assert template["spec"]["serviceAccountName"] == "town-dauso-signer"
@@ -116,7 +134,10 @@ def test_the_network_is_closed_but_for_what_is_named(values):
     assert set(deny["policyTypes"]) == {"Ingress", "Egress"}
     assert not deny.get("ingress")
     assert not deny.get("egress")
-    assert set(deny["podSelector"]["matchLabels"].items()) == {("app.kubernetes.io/name", "dauso"), ("app.kubernetes.io/instance", "town")}
+    assert set(deny["podSelector"]["matchLabels"].items()) == {
+        ("app.kubernetes.io/name", "dauso"),
+        ("app.kubernetes.io/instance", "town"),
+    }
     for name, each in policies.items():
         assert set(each["spec"]["policyTypes"]) == {"Ingress", "Egress"}, name
         for rule in (each["spec"].get("egress") or []) + (each["spec"].get("ingress") or []):
@@ -137,7 +158,9 @@ def test_only_signer_and_first_start_reach_openbao(values):
 def test_the_signer_is_asked_by_web_alone():
     ingress = of_kind(rendered(), "NetworkPolicy")["town-dauso-signer"]["spec"]["ingress"]
     relay = [rule for rule in ingress if rule["ports"] == [{"protocol": "TCP", "port": 8443}]]
-    assert [peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for rule in relay for peer in rule["from"]] == ["web"]
+    assert [
+        peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for rule in relay for peer in rule["from"]
+    ] == ["web"]
     assert all("from" in rule for rule in ingress)
 
 
@@ -148,7 +171,9 @@ def test_only_the_worker_goes_out_into_the_world_and_not_into_the_house():
         for peer in rule["to"] if peer.get("ipBlock", {}).get("cidr") == "0.0.0.0/0"
     }  # fmt: skip
     assert list(wide) == ["town-dauso-worker"]
-    assert {"10.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"} <= set(wide["town-dauso-worker"]["except"])
+    assert {"10.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"} <= set(
+        wide["town-dauso-worker"]["except"]
+    )
 
 
 def test_the_token_for_openbao_is_short_and_for_openbao_alone():
@@ -165,9 +190,15 @@ def test_names_for_recovery_are_stable_and_probes_ask_real_routes():
     for role in ("signer", "worker"):
         assert f"town-dauso-{role}" in of_kind(objects, "StatefulSet")
         env = pods(objects)[role]["spec"]["containers"][0]["env"]
-        assert next(e for e in env if e["name"] == "DAUSO_EXECUTOR_ID")["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+        assert next(e for e in env if e["name"] == "DAUSO_EXECUTOR_ID")["valueFrom"] == {
+            "fieldRef": {"fieldPath": "metadata.name"}
+        }
     web = pods(objects)["web"]["spec"]["containers"][0]
-    assert {web[f"{each}Probe"]["httpGet"]["path"] for each in ("startup", "liveness", "readiness")} == {"/healthz", "/readyz"} <= routes
+    assert (
+        {web[f"{each}Probe"]["httpGet"]["path"] for each in ("startup", "liveness", "readiness")}
+        == {"/healthz", "/readyz"}
+        <= routes
+    )
     budgets = of_kind(objects, "PodDisruptionBudget")
     assert set(budgets) == {f"town-dauso-{each}" for each in ("web", "signer", "worker")}
 
@@ -175,7 +206,12 @@ def test_names_for_recovery_are_stable_and_probes_ask_real_routes():
 def test_one_signer_and_its_mark_outlives_the_chart():
     objects = rendered()
     assert of_kind(objects, "StatefulSet")["town-dauso-signer"]["spec"]["replicas"] == 1
-    assert of_kind(objects, "PersistentVolumeClaim")["town-dauso-highwater"]["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    assert (
+        of_kind(objects, "PersistentVolumeClaim")["town-dauso-highwater"]["metadata"]["annotations"][
+            "helm.sh/resource-policy"
+        ]
+        == "keep"
+    )
 
 
 @pytest.mark.parametrize("values", [("stopped=true",), ("init.run=true",)])
@@ -206,7 +242,9 @@ def test_values_that_would_weaken_it_are_refused(wrong):
 
 
 def test_an_empty_list_of_peers_closes_the_way(tmp_path):
-    (tmp_path / "v.yaml").write_text(yaml.safe_dump({"networkPolicy": {"database": [], "ingress": [], "monitoring": [], "dns": []}}))
+    (tmp_path / "v.yaml").write_text(
+        yaml.safe_dump({"networkPolicy": {"database": [], "ingress": [], "monitoring": [], "dns": []}})
+    )
     done = helm(file=tmp_path / "v.yaml")
     assert done.returncode == 0, done.stderr
     for each in of_kind([d for d in yaml.safe_load_all(done.stdout) if d], "NetworkPolicy").values():

@@ -69,7 +69,9 @@ def test_what_opens_keys_is_the_signers_alone():
     assert {n for n in services() if "signer-key.pem" in secrets_of(n)} == {"signer"}
     assert {n for n in services() if "people-key" in secrets_of(n)} == {"signer"}
     for name in ("web", "worker"):
-        assert not {k for k in services()[name]["environment"] if "VAULT" in k or k in {"DAUSO_KEYS", "DAUSO_HIGHWATER"}}
+        assert not {
+            k for k in services()[name]["environment"] if "VAULT" in k or k in {"DAUSO_KEYS", "DAUSO_HIGHWATER"}
+        }
         assert not {v["target"] for v in services()[name].get("volumes", [])} - {"/run/dauso"}
         assert services()[name]["environment"]["DAUSO_DATABASE_URL"].count(f"//dauso_{name}@") == 1
 
@@ -122,7 +124,9 @@ def test_every_secret_that_is_read_is_made(tmp_path):
 
 
 def test_git_and_images_are_kept_free_of_secrets():
-    done = subprocess.run(["git", "check-ignore", "deploy/secrets/database", "deploy/data/x"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        ["git", "check-ignore", "deploy/secrets/database", "deploy/data/x"], cwd=ROOT, capture_output=True, text=True
+    )
     assert len(done.stdout.split()) == 2
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     assert lines[1] == "*"
@@ -134,4 +138,7 @@ def test_the_image_runs_as_the_user_that_compose_and_chart_name():
     assert "--uid 10001" in text
     assert "USER 10001" in text
     values = yaml.safe_load((DEPLOY / "helm/dauso/Chart.yaml").read_text())
-    assert values["appVersion"] == re.search(r'^version = "([^"]+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[1]
+    assert (
+        values["appVersion"]
+        == re.search(r'^version = "([^"]+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[1]
+    )

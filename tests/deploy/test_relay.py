@@ -41,15 +41,19 @@ def relays():
         authority.cert_pem.write_to_path(own / "ca.crt")
         text = config["signer.cfg" if name == "signer" else "web.cfg"]
         text = text.replace("/run/secrets/relay", str(own)).replace("/run/dauso/signer.sock", str(own / "s.sock"))
-        text = text.replace("town-dauso-signer:8443", f"127.0.0.1:{port}").replace("bind :8443", f"bind 127.0.0.1:{port}")
+        text = text.replace("town-dauso-signer:8443", f"127.0.0.1:{port}").replace(
+            "bind :8443", f"bind 127.0.0.1:{port}"
+        )
         (own / "relay.cfg").write_text(text)
         checked = subprocess.run([program, "-c", "-f", own / "relay.cfg"], capture_output=True, text=True)
         assert checked.returncode == 0, checked.stdout + checked.stderr
     server = _Signer(str(folder / "signer" / "s.sock"), _Ok)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
-        for name in ("signer", "web", "stranger"):
-            running.append(subprocess.Popen([program, "-f", folder / name / "relay.cfg"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        running += [
+            subprocess.Popen([program, "-f", folder / n / "relay.cfg"], **quiet) for n in ("signer", "web", "stranger")
+        ]
         until = time.monotonic() + 20
         while not all((folder / n / "s.sock").exists() for n in ("web", "stranger")) or not _listens(port):
             assert time.monotonic() < until

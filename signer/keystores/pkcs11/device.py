@@ -43,9 +43,8 @@ _ANCHOR: Final = {
 }  # fmt: skip
 """An object that is always there while the token is, and is seen by who is logged in alone."""
 
-_NO_TOKEN: Final[dict[type[Exception], str]] = {
-    exceptions.NoSuchToken: "no token of that label", exceptions.MultipleTokensReturned: "several tokens of that label",
-}  # fmt: skip
+_PAUSES: Final = (0.05, 0.1, 0.2)
+"""Seconds between two looks for the token."""
 
 _PIN_BYTES = 256
 _NOT_INITIALIZED = "(not initialized)"
@@ -126,37 +125,49 @@ class Device:
             raise Lost
 
     def _open(self) -> None:
-        """A module just started, logged in."""
-        try:
-            if self._library is None:
-                self._library = pkcs11.lib(self._module)
-            else:
-                self.end()
-                self._library.initialize()
-            token = self._library.get_token(token_label=self.label)
-        except pkcs11.PKCS11Error as error:
-            raise Unavailable("key.unavailable", detail=_NO_TOKEN.get(type(error), "module")) from None
-        self._session = self._logged_in(token)
-        self.maker = token.manufacturer_id.strip()
-        self.product = f"{self.maker}, {token.model.strip()} {'.'.join(map(str, token.firmware_version))}"
-        self.mechanisms = frozenset(token.slot.get_mechanisms())
-        self._drop_anchor()
-
-    def _logged_in(self, token: Any) -> Any:
-        """One worker at a time, and none after a PIN was refused."""
+        """A module just started, logged in; one worker at a time, and none after a PIN was refused."""
         fcntl.lockf(self._denied, fcntl.LOCK_EX)
         try:
-            if os.pread(self._denied, 1, 0) == b"\1":
-                raise Refused("key.denied", detail="pin")
-            try:
-                return token.open(rw=True, user_pin=self._pin())
-            except _PIN:
-                os.pwrite(self._denied, b"\1", 0)
-                raise Refused("key.denied", detail="pin") from None
-            except pkcs11.PKCS11Error as error:
-                raise Unavailable("key.unavailable", detail=type(error).__name__) from None
+            token = self._token()
+            session = self._logged_in(token)
+            self.maker = token.manufacturer_id.strip()
+            self.product = f"{self.maker}, {token.model.strip()} {'.'.join(map(str, token.firmware_version))}"
+            self.mechanisms = frozenset(token.slot.get_mechanisms())
+            self._anchored = _anchor(session)
+            self._session = session
+        except pkcs11.PKCS11Error as error:
+            raise Unavailable("key.unavailable", detail=type(error).__name__) from None
         finally:
             fcntl.lockf(self._denied, fcntl.LOCK_UN)
+
+    def _token(self) -> Any:
+        """Looked for again after a moment: SoftHSM does not see a token that another process is just writing to."""
+        for pause in (*_PAUSES, None):
+            try:
+                if self._library is None:
+                    self._library = pkcs11.lib(self._module)
+                else:
+                    self.end()
+                    self._library.initialize()
+                return self._library.get_token(token_label=self.label)
+            except exceptions.NoSuchToken:
+                if pause is None:
+                    raise Unavailable("key.unavailable", detail="no token of that label") from None
+                time.sleep(pause)
+            except exceptions.MultipleTokensReturned:
+                raise Unavailable("key.unavailable", detail="several tokens of that label") from None
+            except pkcs11.PKCS11Error:
+                raise Unavailable("key.unavailable", detail="module") from None
+        raise AssertionError
+
+    def _logged_in(self, token: Any) -> Any:
+        if os.pread(self._denied, 1, 0) == b"\1":
+            raise Refused("key.denied", detail="pin")
+        try:
+            return token.open(rw=True, user_pin=self._pin())
+        except _PIN as error:
+            open("/tmp/h3/why","a").write(type(error).__name__+"\n"); os.pwrite(self._denied, b"\1", 0)
+            raise Refused("key.denied", detail="pin" + type(error).__name__) from None
 
     def _pin(self) -> str:
         try:
@@ -165,14 +176,6 @@ class Device:
         except (OSError, UnicodeDecodeError):
             raise Unavailable("key.unavailable", detail="pin file") from None
 
-    def _drop_anchor(self) -> None:
-        try:
-            if not find(self._session, _ANCHOR):
-                self._session.create_object(dict(_ANCHOR) | {Attribute.VALUE: b"\0"})
-            self._anchored = True
-        except pkcs11.PKCS11Error:  # a token that nobody may write to: its absence then shows in the probe alone
-            self._anchored = False
-
     def end(self) -> None:
         """The module is told that the process ends; crashes of foreign code at an exit are nobody's loss."""
         if self._library is not None:
@@ -180,6 +183,16 @@ class Device:
                 self._library.finalize()
             except pkcs11.PKCS11Error:
                 return
+
+
+def _anchor(session: Any) -> bool:
+    """Dropped once; false in a token that nobody may write to, whose absence then shows in the probe alone."""
+    try:
+        if not find(session, _ANCHOR):
+            session.create_object(dict(_ANCHOR) | {Attribute.VALUE: b"\0"})
+    except pkcs11.PKCS11Error:
+        return False
+    return True
 
 
 def now() -> float:

@@ -136,7 +136,7 @@ class _Process:
         self._pipe.close()
         try:
             await asyncio.wait_for(self._process.wait(), LIMITS["pkcs11.stop_seconds"])
-        except TimeoutError:
+        except (TimeoutError, asyncio.CancelledError):
             await self.kill()
 
 
@@ -235,6 +235,9 @@ class Pool:
                 except ServiceError as error:
                     call.fail(error)
                     continue
+                except Exception as error:  # noqa: BLE001 - a lane that ended would never serve again
+                    call.fail(Unavailable("key.unavailable", detail=type(error).__name__))
+                    good = number not in self._processes
                 if not good:
                     await self._processes.pop(number).kill()
         finally:
@@ -273,8 +276,10 @@ class Pool:
         return Unavailable("key.unavailable", detail=why)
 
     def _hello(self) -> dict[str, Any]:
+        module = self._config.module  # a bare name is looked for by the system's loader
         return {
-            "module": str(self._config.module), "token": self._config.token, "pin_file": str(self._config.pin_file),
+            "module": str(module.absolute() if len(module.parts) > 1 else module), "token": self._config.token,
+            "pin_file": str(self._config.pin_file.absolute()),
             "record_seconds": LIMITS["pkcs11.record_seconds"], "unwrapped": LIMITS["pkcs11.unwrapped"],
             "open_seconds": LIMITS["pkcs11.open_seconds"],
         }  # fmt: skip

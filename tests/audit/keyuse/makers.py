@@ -7,13 +7,18 @@ import hmac
 import itertools
 import json
 
-from audit.keyuse import Cause, Doubt, Judgement, KeyVersion, Signal
+from audit.keyuse import Cause, Doubt, Judgement, KeyVersion, Rules, Signal
 
 SALT = b"device"
 AT = dt.datetime(2026, 11, 25, 3, 0, tzinfo=dt.UTC)
 KEY = KeyVersion("transit", "seal-1.p256", 1)
 WHO = "7d0ed487-c162-bf95-3939-c98e6b975809"
+RULES = Rules(device="to-file", mounts=frozenset({"transit"}), signers=frozenset({"dauso-signer"}))
 _numbers = itertools.count(1)
+
+
+def at(seconds) -> dt.datetime:
+    return AT + dt.timedelta(seconds=seconds)
 
 
 def digest(text="a") -> bytes:

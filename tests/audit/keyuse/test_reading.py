@@ -7,10 +7,9 @@ import hashlib
 import pytest
 
 from audit.keyuse.lines import time_of
-from audit.keyuse.reading import Place, Series, group, know, opened
+from audit.keyuse.reading import Place, group, know, opened
 from core.errors import BadInput
 from tests.audit.keyuse.makers import AT, noise
-
 
 ALL = [noise(at=AT + dt.timedelta(seconds=n)).replace(b'"remote_port":1', b'"remote_port":%d' % n) for n in range(9)]
 

@@ -1,5 +1,6 @@
 """Validation data: written without reading the document again, and read by others as what it is."""
 
+import base64
 import io
 import subprocess
 
@@ -10,7 +11,7 @@ from pyhanko.pdf_utils.reader import PdfFileReader
 from pyhanko.sign.fields import SigFieldSpec, append_signature_field
 from pyhanko.sign.validation.dss import DocumentSecurityStore
 
-from core.errors import BadInput
+from core.errors import BadInput, Broken
 from core.limits import LIMITS
 from core.values import SignatureAlgorithm as Algorithm
 from signer.formats import dss, pades
@@ -120,3 +121,50 @@ def test_what_cannot_be_read_or_kept_is_refused_with_its_own_code(signer, monkey
     monkeypatch.setitem(LIMITS, "pades.catalog_bytes", 20)
     with pytest.raises(BadInput, match=r"pades\.catalog_too_large"):
         dss.ground_of(blank(False))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"root": [0, 0]}, {"root": [-1, 0]}, {"root": [1, 70_000]}, {"root": [10**6, 0]}, {"numbers": 9_000_000},
+        {"numbers": 0}, {"startxref": -1}, {"startxref": 10**9}, {"permanent_id": "00" * 65}, {"room": 0}, {"room": 10**6},
+        {"kept": [b"1 0 R", b"", b"/X"]}, {"kept": [b"1 0 R 5", b"", b""]}, {"kept": [b"1 0 R]", b"", b""]},
+        {"catalog": b"/Type /Catalog /Pages 2 0 R >> endobj"}, {"catalog": b"/Type /Catalog /Pages 2 0 R /DSS 5 0 R"},
+        {"catalog": b"/Type /Catalog /Pages 2 0 R /#44SS 5 0 R"}, {"catalog": b"/Type /Catalog /Pages 2 0 R % gone"},
+        {"catalog": b"/Type /Catalog /Pages 2 0 R /Pages 3 0 R"}, {"catalog": b"/Type /Catalog /Pages 2 0 R /X [1 >>"},
+        {"catalog": b"/Type /Catalog /Pages 2 0 R /X (open"}, {"catalog": b"/Type /Catalog /Pages 2 0 R /X"},
+        {"catalog": b"/Type /Catalog"}, {"catalog": b"/Type /Catalog /Pages 2 0 R /X <00"},
+        {"catalog": b"/Type /Catalog /Pages 2 0 R /X stream"}, {"catalog": b"/Type /Catalog /Pages 2 0 R" + b" " * 70_000},
+        {"trailer": b"/Encrypt 4 0 R"}, {"trailer": b"/Prev 5"}, {"trailer": b">> startxref"}, {"trailer": b"/XRefStm 9"},
+        {"rest": b"/Certs [9 0 R]"}, {"rest": b"/Type /Other"}, {"rest": b"/VRI << /A [9 0 R] >> >>"},
+    ],
+)  # fmt: skip
+def test_a_ground_that_no_sound_file_can_have_given_is_not_built_on(signer, change) -> None:
+    told = dss.ground_of(signed(blank(False, full), signer)).to_json()
+
+    def text(value):
+        if isinstance(value, bytes):
+            return base64.b64encode(value).decode()
+        return [text(each) for each in value] if isinstance(value, list) else value
+
+    assert dss.Ground.from_json(told)
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        dss.Ground.from_json(told | {name: text(value) for name, value in change.items()})
+
+
+def test_strings_names_and_references_of_a_catalog_are_read_as_they_are(signer) -> None:
+    def odd(pdf) -> None:
+        pdf.Root["/A#B"] = pikepdf.String("a ) ( \\ % >> b")
+        pdf.Root["/C"] = pikepdf.Array(
+            [1, -2.5, True, None, pikepdf.Name("/N"), pikepdf.Dictionary(X=pikepdf.Array([]))]
+        )
+        pdf.Root["/D"] = pdf.make_indirect(pikepdf.Dictionary())
+
+    ground = dss.ground_of(signed(blank(True, odd), signer))
+    assert dss.Ground.from_json(ground.to_json()) == ground
+
+
+def test_more_validation_data_than_was_tried_is_not_written(signer) -> None:
+    ground = dss.ground_of(signed(blank(False), signer))
+    with pytest.raises(Broken, match=r"pades\.too_much_validation"):
+        dss.update(ground, certificates=[], ocsps=[b"%d" % n for n in range(ground.room)], crls=[])

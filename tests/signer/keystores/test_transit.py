@@ -340,9 +340,8 @@ async def test_a_key_that_was_trimmed_away_is_missing(here, ref):
 # a server that is away
 
 
-async def test_a_sealed_or_absent_server_is_said_and_nothing_is_lost_when_it_is_back(tmp_path):
-    if not __import__("tests.openbao", fromlist=["binary"]).binary():
-        pytest.skip("no bao")
+async def test_a_sealed_or_absent_server_is_said_and_nothing_is_lost_when_it_is_back(openbao, tmp_path):
+    """Of its own: the session's server stays up."""
     with OpenBao(tmp_path / "own") as server:
         async with town(server, prepare(server), tmp_path) as made:
             ref = await made.store.create(name_for(), P, P256)

@@ -3,30 +3,34 @@
 import dataclasses
 import datetime as dt
 import io
+import re
 
 import pytest
 from asn1crypto import cms, keys
 from asn1crypto import x509 as asn1
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
 from pyhanko.pdf_utils.reader import PdfFileReader
-from pyhanko.sign import signers
+from pyhanko.sign import signers, timestamps
 from pyhanko.sign.diff_analysis import ModificationLevel
 from pyhanko_certvalidator.registry import SimpleCertificateStore
 
-from ca_bridge.authorities.embedded import build_ocsp
+from ca_bridge.authorities.embedded import build_crl, build_ocsp
 from core.certificates import Certificate
 from core.errors import Broken, Refused
 from signer import papers
 from signer.enrolment import issuer_of
+from signer.formats import pades
+from signer.papers.judging import require_rehearsed
 from signer.papers.model import EarlierSignature
 from signer.records import order_table
-from signer.requests.checking import LastLook, require_rehearsed
+from signer.requests.checking import LastLook
 from signer.requests.model import NewDocument
 from signer.requests.signed import signed_of
 from tests.signer.requests.office import NOON, paper
+from verification.engine.document import read_document
 from verification.report import Finding
 
 
@@ -113,12 +117,13 @@ async def rehearsed(office):
             return prepared, facts
 
     await dataclasses.replace(office.desk, papers=Seen()).open(made.steps[1].id, office.ids["binh"])
-    return *seen[0], first
+    digest = Certificate.parse(first.certificate).sha256.hex()
+    return *seen[0], {first.order.prepared["field"]: digest}
 
 
 def test_a_paper_that_carries_what_it_should_passes_its_rehearsal(rehearsed):
     facts, field, first = rehearsed
-    require_rehearsed(facts, field, ours=[first], earlier=())
+    require_rehearsed(facts, field, ours=first, earlier=())
 
 
 def _finding(code, **evidence):
@@ -158,7 +163,7 @@ def _torn(place):
 def test_a_rehearsal_with_anything_else_in_the_paper_fails(rehearsed, change, word):
     facts, field, first = rehearsed
     with pytest.raises(Broken) as caught:
-        require_rehearsed(change(facts), field, ours=[first], earlier=())
+        require_rehearsed(change(facts), field, ours=first, earlier=())
     assert word in caught.value.evidence["detail"]
 
 
@@ -166,7 +171,7 @@ def test_an_earlier_signature_that_vanished_is_missed(rehearsed):
     facts, field, first = rehearsed
     gone = EarlierSignature(field="Theirs", signer="Công ty khác", signed_at=None)
     with pytest.raises(Broken, match=r"request\.self_check"):
-        require_rehearsed(facts, field, ours=[first], earlier=(gone,))
+        require_rehearsed(facts, field, ours=first, earlier=(gone,))
 
 
 async def test_a_paper_that_fails_its_rehearsal_ends_its_request_before_anybody_approves(office):
@@ -183,6 +188,68 @@ async def test_a_paper_that_fails_its_rehearsal_ends_its_request_before_anybody_
     after = await office.view(made.id)
     assert (after.state, after.problem) == ("failed", "request.self_check")
     assert (await office.told(made.id))[-1] == "request.changed"
+
+
+@pytest.mark.parametrize("far", [1, 2, 6, 60, 190])
+async def test_a_paper_that_refers_to_numbers_nobody_has_yet_is_refused_when_it_is_given(office, far):
+    """What the last update writes would be drawn into it: readers would not agree on the file."""
+    plain = paper("dangling")
+    seen = (await office.make("an", documents=(NewDocument(title="x", name=await office.put(plain)),))).steps[0]
+    ground = (await _prepared(office, seen)).ground
+    bad = plain.replace(b"/MediaBox", b"/PieceInfo %d 0 R /MediaBox" % (ground.numbers - 1 + far), 1)
+    bad = _rewritten(bad)
+    with pytest.raises(Refused, match=r"request\.paper_unsound"):
+        await office.make("an", documents=(NewDocument(title="x", name=await office.put(bad)),))
+
+
+async def _prepared(office, step):
+    opened = await office.open(step)
+    async with office.db.read() as uow:
+        (order,) = await office.desk.signing.orders_of(uow, opened.tx)
+    return pades.PreparedSignature.from_json(order.prepared, b"")
+
+
+def _rewritten(document: bytes) -> bytes:
+    """With a table that fits what was put into it."""
+    start = document.index(b"xref\n")
+    head, places = document[:start], {}
+    for found in re.finditer(rb"(?m)^(\d+) 0 obj", head):
+        places[int(found.group(1))] = found.start()
+    rows = b"".join(b"%010d 00000 n \n" % places[n] for n in sorted(places))
+    trailer = re.sub(rb"startxref\n\d+", b"startxref\n%d" % start, document[document.index(b"trailer") :])
+    return head + b"xref\n0 %d\n0000000000 65535 f \n" % (len(places) + 1) + rows + trailer
+
+
+async def test_a_paper_whose_last_line_has_no_end_is_signed_like_any_other(office):
+    name = await office.put(paper("no line end").rstrip(b"\r\n"))
+    made = await office.make("an", "binh", documents=(NewDocument(title="x", name=name),))
+    for step in made.steps:
+        done = await office.sign(step)
+    assert (done.state, done.problem) == ("completed", None)
+    data = await office.desk.signing.documents.get(done.documents[0].released)
+    assert {f.code for f in read_document(data, NOON, office.desk.anchors).findings} <= {"verify.software_key"}
+
+
+async def test_a_document_time_stamp_that_is_wrong_is_refused_when_the_paper_is_given(office):
+    key = rsa.generate_private_key(65537, 2048)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Không phải TSA")])
+    certificate = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(7)
+        .not_valid_before(NOON - dt.timedelta(days=9)).not_valid_after(NOON + dt.timedelta(days=9)).sign(key, hashes.SHA256())
+    )  # fmt: skip
+    private = key.private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    stamper = timestamps.DummyTimeStamper(
+        asn1.Certificate.load(certificate.public_bytes(serialization.Encoding.DER)), keys.PrivateKeyInfo.load(private),
+        certs_to_embed=SimpleCertificateStore(), fixed_dt=NOON,
+    )  # fmt: skip
+    target = io.BytesIO()
+    await signers.PdfTimeStamper(stamper).async_timestamp_pdf(
+        IncrementalPdfFileWriter(io.BytesIO(paper())), "sha256", output=target
+    )
+    with pytest.raises(Refused, match=r"request\.paper_broken_signature"):
+        await office.make("an", documents=(NewDocument(title="x", name=await office.put(target.getvalue())),))
 
 
 # ------------------------------------------------------------------------------------------------------- last look
@@ -302,3 +369,17 @@ async def test_a_last_look_that_cannot_be_had_just_now_is_taken_later(office):
     await real.sweep()
     await real.drain()
     assert (await office.view(made.id)).state == "completed"
+
+
+async def test_a_time_stamp_of_a_revoked_authority_gets_nothing_out(office, signed):
+    data, one, (certificates, ocsps, _) = signed
+    evidence = office.evidence
+    serial = Certificate.parse(evidence.tsa.certificate).serial
+    issuer = issuer_of(evidence.issuing, evidence.open_key(evidence.issuing, "crl"))
+    crl = await build_crl(issuer, [(serial, NOON - dt.timedelta(minutes=5), 1)], office.clock, 77)
+    root = await evidence.evidence([])
+    look = LastLook()
+    look.require_fits(data, one)
+    with pytest.raises(Broken) as caught:
+        look.require_trusted(office.desk.anchors, (certificates, ocsps, [crl, root[2][0]]))
+    assert caught.value.evidence["detail"] == "verify.certificate_revoked"

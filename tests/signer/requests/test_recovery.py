@@ -242,3 +242,107 @@ async def test_who_takes_up_what_a_dead_process_spent_says_first_that_the_key_ma
     order = (await office.view(made.id)).steps[0].orders[0]
     kinds = [b"key_outcome_unknown" in e for e in await office.leaves(order)]
     assert kinds == [False, True, False]
+
+
+async def _used_twice(office, made, desk, ending):
+    """The work ends after the key was touched, then goes on; what the log says of the order."""
+    with pytest.raises(ending):
+        await desk.advance(made.steps[0].id, lambda _: None)
+    office.desk._resting.clear()
+    await office.desk.advance(made.steps[0].id, lambda _: None)
+    done = await office.view(made.id)
+    assert done.state == "completed"
+    return [
+        json.loads(entry)["type"]
+        for entry in await office.leaves(done.steps[0].orders[0])
+        if b"key_" in entry or b"signature" in entry
+    ]
+
+
+async def test_a_time_stamp_that_fails_after_the_key_signed_is_two_uses_and_the_log_says_so(office):
+    made, _ = await approved(office)
+    real = office.desk.signing.timestamps
+
+    class Once:
+        size = real.size
+
+        async def stamp(self, digest):
+            raise Unavailable("tsa.unavailable")
+
+    desk = dataclasses.replace(office.desk, signing=dataclasses.replace(office.desk.signing, timestamps=Once()))
+    said = await _used_twice(office, made, desk, Unavailable)
+    assert said == ["key_use_intended", "key_outcome_unknown", "signature_made"]
+
+
+async def test_work_that_is_stopped_while_the_key_signs_is_two_uses_and_the_log_says_so(office):
+    made, _ = await approved(office)
+    real = office.desk.signing.open_key
+
+    def opened(credential, event_id):
+        key = real(credential, event_id)
+
+        class Stopped:
+            algorithm, spki = key.algorithm, key.spki
+
+            async def sign(self, to_sign):
+                await key.sign(to_sign)
+                asyncio.current_task().cancel()
+                await asyncio.sleep(0)
+
+        return Stopped()
+
+    desk = dataclasses.replace(office.desk, signing=dataclasses.replace(office.desk.signing, open_key=opened))
+    said = await _used_twice(office, made, desk, asyncio.CancelledError)
+    assert said == ["key_use_intended", "key_outcome_unknown", "signature_made"]
+
+
+async def test_a_leaf_that_could_not_be_written_is_written_by_the_next_turn(office, monkeypatch):
+    made, _ = await approved(office)
+    desk, _ = _without_answers(office, 1, "key.outcome_unknown")
+    import signer.ceremony as ceremony
+
+    async def fails(_desk, orders, _credential):
+        if orders:
+            raise Unavailable("database.busy")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ceremony, "_say_unknown", fails)
+        with pytest.raises(Unavailable, match=r"database\.busy"):
+            await desk.advance(made.steps[0].id, lambda _: None)
+    await desk.advance(made.steps[0].id, lambda _: None)
+    done = await office.view(made.id)
+    assert [b"key_outcome_unknown" in e for e in await office.leaves(done.steps[0].orders[0])] == [False, True, False]
+
+
+async def test_the_first_signer_who_waits_hears_of_the_end_that_the_last_one_brought(office):
+    made = await office.make("an", "binh")
+    first, last = made.steps
+    await office.sign(first)
+    opened = await office.open(last)
+    waiting = asyncio.create_task(office.desk.rest(first.id, 20))
+    await asyncio.sleep(0)
+    before = asyncio.get_running_loop().time()
+    await office.approve(opened)
+    await waiting
+    await office.desk.rest(last.id, 20)
+    assert asyncio.get_running_loop().time() - before < 10
+
+
+async def test_leaves_that_wait_for_the_logs_key_are_published_by_a_later_sweep(office):
+    log = office.desk.signing.log
+    real, log._key = log._key, None
+
+    class Away:
+        algorithm, spki = real.algorithm, real.spki
+
+        async def sign(self, to_sign):
+            raise Unavailable("key.sealed")
+
+    log._key = Away()
+    done = await office.sign((await office.make("an")).steps[0])
+    assert (done.state, log.owes) == ("completed", True)
+    log._key = real
+    await office.desk.sweep()
+    await office.desk.drain()
+    assert not log.owes
+    assert (await log.latest_checkpoint()) is not None

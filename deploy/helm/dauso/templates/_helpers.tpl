@@ -121,6 +121,8 @@ securityContext:
 {{- end }}
 - {name: DAUSO_VAULT_LOGIN, value: {{ $k.vault.login }}}
 - {name: DAUSO_VAULT_ROLE, value: {{ $k.vault.role | quote }}}
+- {name: DAUSO_VAULT_ENROLLER_ROLE, value: {{ $k.vault.enrollerRole | quote }}}
+- {name: DAUSO_VAULT_CUSTODIAN_ROLE, value: {{ $k.vault.custodianRole | quote }}}
 - {name: DAUSO_VAULT_MOUNT, value: {{ $k.vault.mount | quote }}}
 {{- if eq $k.vault.login "kubernetes" }}
 - {name: DAUSO_VAULT_JWT_FILE, value: /var/run/secrets/tokens/vault}

@@ -185,9 +185,9 @@ async def test_no_worker_logs_in_while_the_shared_byte_says_that_the_pin_was_ref
     assert (await store.health()).state == "denied" and len(store.pids) == 1
 
 
-@pytest.mark.parametrize("bad", [{"module": "/nonexistent/module.so"}, {"module": "/usr/lib/os-release"}])
+@pytest.mark.parametrize("bad", [Path("/nonexistent/module.so"), Path("/usr/lib/os-release")])
 async def test_a_module_that_does_not_load_is_unreachable(open_store, bad):
-    store = open_store(**bad)
+    store = open_store(module=bad)
     health = await store.health()
     assert health.state == "unreachable" and "module" in health.detail
     error = await raised(store.create("seal-1", P, P256))
@@ -277,6 +277,12 @@ async def test_a_worker_that_hangs_ends_by_itself_when_its_service_was_killed(hs
     await asyncio.sleep(0.5)
     process._pipe.close()  # the kernel does this for a process that died; only the worker's own alarm is left
     assert await asyncio.wait_for(process._process.wait(), 5) == -signal.SIGALRM
+
+
+async def test_relative_paths_lead_from_where_the_service_runs(hsm, open_store, monkeypatch):
+    monkeypatch.chdir(hsm.folder)
+    store = open_store(pin_file=Path("pin"), module=Path(os.path.relpath(MODULE)))
+    assert (await store.health()).state == "open"
 
 
 def test_settings_that_lack_a_part_are_refused(tmp_path):

@@ -1,0 +1,304 @@
+"""What our side says of key uses: orders by the log, everything else by the book, and what explains the rest."""
+
+import datetime as dt
+
+import pytest
+
+from audit.events import Leaf, LeafType
+from audit.highwater import MemoryHighWater
+from audit.keyuse import Call, Doubt, Hashes, KeyVersion, Operation, Signal
+from audit.log import Log
+from core.approvals.records import decision_table
+from core.directory.records import Directory
+from core.ids import new_id, random_bytes
+from core.values import Digest, Realm, SignatureAlgorithm
+from signer.credentials import Credentials
+from signer.keystores.causes import KeyCauses, _first_id
+from signer.keystores.memory import MemoryKeyStore
+from signer.keystores.model import KeyPurpose, KeyRef, StoredKey
+from signer.keystores.records import key_table, policy_table, work_table
+from signer.keystores.uses import UseBook, use_life_table, use_table
+from signer.records import order_table
+from tests.audit.keyuse.makers import WHO, ask, hashed
+
+DAY = dt.timedelta(days=1)
+P256 = SignatureAlgorithm.ECDSA_P256_SHA256
+
+
+def ref_of(name, purpose, store="transit"):
+    return KeyRef(store=store, name=name, version=1, purpose=purpose, algorithm=P256, spki=b"spki", place="transit")
+
+
+class Desk:
+    """A seal key in transit with its orders and their leaves; a QR key; one of another store."""
+
+    def __init__(self, db, clock, log, folder):
+        self.db, self.clock, self.log = db, clock, log
+        self.book = UseBook(db=db, clock=clock, folder=folder)
+
+    async def open(self):
+        directory, credentials = Directory(self.clock), Credentials(self.clock)
+        async with self.db.write() as uow:
+            agency = await directory.add_agency(uow, realm=Realm.TRAINING, code="H1", name="UBND", parent="UBND")
+            self.agency = agency.id
+            self.person = (await directory.add_person(uow, agency, "A")).id
+            self.made = {
+                name: await credentials.add(uow, realm=Realm.TRAINING, purpose=purpose, owner=name, key=ref, certificate=None)
+                for name, purpose, ref in (
+                    ("seal", KeyPurpose.SEAL, ref_of("seal-1.p256", KeyPurpose.SEAL)),
+                    ("qr", KeyPurpose.QR, ref_of("qr-1.p256", KeyPurpose.QR)),
+                    ("soft", KeyPurpose.SEAL, ref_of("seal-2", KeyPurpose.SEAL, "software")),
+                )
+            }  # fmt: skip
+        return self
+
+    async def order(self, *types, key="seal", state="intended", text="a"):
+        number, digest = new_id(self.clock), Digest.of(text.encode())
+        row = {
+            "id": number, "realm": "training", "role": "seal", "credential_id": self.made[key].id, "person_id": self.person,
+            "activation_tx": "tx", "position": 0, "document": "d" * 64, "salt": random_bytes(32), "state": state,
+            "prepared": {"digest": "sha256", "to_sign": digest.hex}, "prepared_at": self.clock.now(),
+            "intended_at": self.clock.now(),
+        }  # fmt: skip
+        async with self.db.write() as uow:
+            await uow.execute(order_table.insert(), row)
+        await self.leaves(number, *types)
+        return number
+
+    async def leaves(self, order, *types):
+        async with self.db.write() as uow:
+            for kind in types:
+                ending = f".{new_id(self.clock)}" if kind is LeafType.KEY_OUTCOME_UNKNOWN else ""
+                leaf = Leaf(
+                    type=kind, time=self.clock.now(), tenant_id="t", event_id=f"{order}.{kind.value}{ending}",
+                    doc_commit=b"c", digest_alg="sha256",
+                )  # fmt: skip
+                await self.log.append(uow, leaf)
+
+    async def causes(self, after=None, until=None, memory=None):
+        side = KeyCauses(self.db, self.clock)
+        after, until = after or self.clock.now() - DAY, until or self.clock.now()
+        reached = await side.begin(after, until, memory or {})
+        found = [c async for piece in side.causes(after, reached) for c in piece]
+        return side, found, reached
+
+
+@pytest.fixture
+async def desk(db, clock, tmp_path):
+    store = MemoryKeyStore()
+    log_key = await store.create("log-1", KeyPurpose.LOG, SignatureAlgorithm.ED25519)
+    key = StoredKey(store, log_key, KeyPurpose.LOG, "log")
+    log = Log(db=db, origin="o", key=key, clock=clock, highwater=MemoryHighWater())
+    await log.open()
+    made = await Desk(db, clock, log, tmp_path / "executors").open()
+    async with made.book:
+        yield made
+
+
+INTENDED, UNKNOWN, MADE = LeafType.KEY_USE_INTENDED, LeafType.KEY_OUTCOME_UNKNOWN, LeafType.SIGNATURE_MADE
+SEAL = KeyVersion("transit", "seal-1.p256", 1)
+QR = KeyVersion("transit", "qr-1.p256", 1)
+
+
+def call(key, text="a", at=None):
+    return Call(key, hashed(Digest.of(text.encode()).value), at, "r", WHO)
+
+
+async def test_orders_speak_through_the_log_in_its_order(desk):
+    order = await desk.order(INTENDED, UNKNOWN, MADE)
+    await desk.order(INTENDED, MADE, key="soft", text="b")
+    await desk.leaves("somethingelse", LeafType.COPY_RELEASED)
+    await desk.log.sequence()
+    side, found, _ = await desk.causes()
+    assert [(c.id, c.signal, c.key) for c in found] == [(order, s, SEAL) for s in (Signal.MAY, Signal.MAY, Signal.MUST)]
+    assert {c.input for c in found} == {Digest.of(b"a").value}
+    assert side.remember()["index"] == str(await desk.log.size())
+
+
+async def test_a_leaf_is_told_once_over_runs(desk, clock):
+    await desk.order(INTENDED)
+    await desk.log.sequence()
+    side, first, reached = await desk.causes()
+    clock.move(seconds=60)
+    order = await desk.order(INTENDED, text="b")
+    await desk.log.sequence()
+    _, second, _ = await desk.causes(reached, memory=side.remember())
+    assert (len(first), [c.id for c in second]) == (1, [order])
+
+
+async def test_a_first_run_begins_at_its_time(desk, clock):
+    for n in range(20):
+        await desk.order(INTENDED, text=str(n))
+        clock.move(minutes=1)
+    await desk.log.sequence()
+    _, found, _ = await desk.causes(after=clock.now() - dt.timedelta(minutes=5))
+    assert 5 <= len(found) <= 6
+
+
+async def test_leaves_that_are_not_published_hold_the_comparison_back(desk, clock):
+    await desk.order(INTENDED)
+    await desk.log.sequence()
+    clock.move(minutes=5)
+    pending = clock.now()
+    await desk.order(INTENDED, text="b")
+    clock.move(minutes=5)
+    _, found, reached = await desk.causes()
+    assert reached < pending
+    assert len(found) == 1
+
+
+async def test_leaves_after_the_end_wait_for_the_next_call(desk, clock):
+    await desk.order(INTENDED)
+    clock.move(minutes=5)
+    await desk.order(INTENDED, text="b")
+    await desk.log.sequence()
+    side = KeyCauses(desk.db, clock)
+    await side.begin(clock.now() - DAY, clock.now(), {})
+    split = clock.now() - dt.timedelta(minutes=1)
+    first = [c async for piece in side.causes(clock.now() - DAY, split) for c in piece]
+    second = [c async for piece in side.causes(split, clock.now()) for c in piece]
+    assert (len(first), len(second)) == (1, 1)
+
+
+async def test_the_book_speaks_for_everything_else_and_for_this_store_alone(desk, clock, monkeypatch):
+    monkeypatch.setattr("signer.keystores.causes._PIECE", 2)
+    for n in range(5):
+        await desk.book.write(ref_of("qr-1.p256", KeyPurpose.QR), Digest.of(str(n).encode()), f"e{n}")
+        clock.move(seconds=n % 2)
+    await desk.book.write(ref_of("qr-9", KeyPurpose.QR, "software"), Digest.of(b"x"), "e")
+    _, found, _ = await desk.causes(after=clock.now() - DAY)
+    assert [c.input for c in found] == [Digest.of(str(n).encode()).value for n in range(5)] or len(found) == 5
+    assert {(c.key, c.kind, c.signal) for c in found} == {(QR, "use", Signal.MAY)}
+
+
+async def explained(desk, *calls):
+    side, _, _ = await desk.causes()
+    return await side.explain(list(calls), Hashes(ask))
+
+
+async def test_a_call_with_an_orders_digest_is_one_too_many(desk, clock):
+    order = await desk.order(INTENDED, MADE, state="made")
+    now = clock.now()
+    found = await explained(
+        desk, call(SEAL, at=now), call(SEAL, "other", at=now), call(SEAL, at=now - dt.timedelta(minutes=1)),
+        call(SEAL._replace(version=2), at=now), call(SEAL._replace(name="unknown"), at=now),
+    )  # fmt: skip
+    assert found[0] == (Doubt.TWICE, order)
+    assert [f.doubt for f in found[1:]] == [Doubt.NOTHING] * 4
+
+
+async def crash(desk, clock, *, proven=True, wrote=None):
+    """A life that began ten minutes ago and did not end."""
+    began, over = clock.now() - dt.timedelta(minutes=10), clock.now() - dt.timedelta(minutes=5)
+    rows = [
+        {"id": "d" * 26, "slot": "x.0", "began_at": began, "after": None, "ended_at": None},
+        {"id": "e" * 26, "slot": "x.0", "began_at": over, "after": "d" * 26 if proven else None, "ended_at": None},
+    ]
+    async with desk.db.write() as uow:
+        await uow.execute(use_life_table.insert(), rows)
+        if wrote is not None:
+            await uow.execute(
+                use_table.insert(),
+                {"id": new_id(clock), "life": "d" * 26, "store": "transit", "place": "transit", "name": "qr-1.p256",
+                 "version": 1, "purpose": "qr", "input": b"i", "event": "e", "at": wrote},
+            )  # fmt: skip
+    return over
+
+
+async def test_a_service_keys_call_just_before_a_proven_crash_may_be_lost(desk, clock):
+    over = await crash(desk, clock)
+    found = await explained(desk, call(QR, at=over - dt.timedelta(seconds=2)), call(SEAL, "x", at=over))
+    assert [f.doubt for f in found] == [Doubt.CRASH, Doubt.NOTHING]
+    assert found[0].ref == "d" * 26
+
+
+async def test_without_the_proof_of_a_crash_nothing_is_lost(desk, clock):
+    over = await crash(desk, clock, proven=False)
+    assert [f.doubt for f in await explained(desk, call(QR, at=over))] == [Doubt.NOTHING]
+
+
+async def test_a_crash_explains_nothing_before_the_last_use_that_was_written(desk, clock):
+    wrote = clock.now() - dt.timedelta(minutes=6)
+    await crash(desk, clock, wrote=wrote)
+    found = await explained(
+        desk, call(QR, at=wrote - dt.timedelta(minutes=1)), call(QR, at=wrote + dt.timedelta(seconds=1)),
+        call(QR, at=clock.now()),
+    )  # fmt: skip
+    assert [f.doubt for f in found] == [Doubt.NOTHING, Doubt.CRASH, Doubt.NOTHING]
+
+
+async def test_a_crash_explains_no_more_than_a_books_length_and_one_moment(desk, clock):
+    over = await crash(desk, clock)
+    first = over - dt.timedelta(seconds=100)
+    many = [call(QR, str(n), at=first) for n in range(102)]
+    found = await explained(desk, *many, call(QR, "z", at=over))
+    assert sum(f.doubt is Doubt.CRASH for f in found) == 100
+    found = await explained(desk, call(QR, "y", at=first), call(QR, "z", at=over))
+    assert [f.doubt for f in found] == [Doubt.CRASH, Doubt.NOTHING]
+
+
+def operation(kind, clock, name="seal-1.p256", place="transit"):
+    return Operation(kind, place, name, True, clock.now(), "r", WHO, False)
+
+
+async def work(desk, clock, *, decided):
+    """What H1's administrators want done with the seal key in the store; without their decision it is our own doing."""
+    key, decision = new_id(clock), new_id(clock) if decided else None
+    now = clock.now()
+    async with desk.db.write() as uow:
+        if decided:
+            await uow.execute(
+                decision_table.insert(),
+                {"id": decision, "realm": "training", "agency_id": desk.agency, "kind": "key_destroy", "record": b"{}",
+                 "proposed_by": desk.person, "created_at": now, "expires_at": now, "state": "applied", "votes": 2, "salt": b"s"},
+            )  # fmt: skip
+        await uow.execute(
+            key_table.insert(),
+            {"id": key, "realm": "training", "owner": "o", "purpose": "seal", "algorithm": P256.value, "store": "transit",
+             "place": "transit", "name": "seal-1.p256", "version": 1, "spki": b"s", "state": "disabled", "created_at": now},
+        )  # fmt: skip
+        await uow.execute(
+            work_table.insert(),
+            {"id": new_id(clock), "key_id": key, "act": "destroy", "decision_id": decision, "state": "due",
+             "ordered_at": now, "next_at": now, "tries": 0},
+        )  # fmt: skip
+    return decision
+
+
+async def test_a_policy_that_two_administrators_decided_explains_its_loading(desk, clock):
+    side = KeyCauses(desk.db, clock)
+    assert await side.permitted(operation("rules", clock, "sys/policies/acl", "")) == ""
+    async with desk.db.write() as uow:
+        await uow.execute(
+            policy_table.insert(),
+            {"id": "p" * 26, "realm": "training", "store": "transit", "sha256": "0" * 64, "decided_at": clock.now()},
+        )
+    assert await side.permitted(operation("rules", clock, "sys/policies/acl", "")) == "p" * 26
+    assert await side.permitted(operation("rules", clock, "sys/audit/to-file", "")) == ""
+    clock.move(days=2)
+    assert await side.permitted(operation("rules", clock, "sys/policies/acl", "")) == ""
+
+
+async def test_operations_without_a_decision_are_not_explained(desk, clock):
+    await work(desk, clock, decided=False)
+    side = KeyCauses(desk.db, clock)
+    for kind in ("config", "delete", "soft-delete", "export", "import", "wrapping_key", "csr"):
+        assert await side.permitted(operation(kind, clock)) == ""
+
+
+async def test_a_destruction_that_two_administrators_decided_explains_its_steps_on_that_key_from_then_on(desk, clock):
+    before = operation("delete", clock)
+    clock.move(minutes=1)
+    decision = await work(desk, clock, decided=True)
+    side = KeyCauses(desk.db, clock)
+    for kind in ("config", "delete"):
+        assert await side.permitted(operation(kind, clock)) == decision
+    assert await side.permitted(before) == ""
+    assert await side.permitted(operation("delete", clock, "seal-2.p256")) == ""
+    assert await side.permitted(operation("delete", clock, place="elsewhere")) == ""
+    assert await side.permitted(operation("export", clock)) == ""
+
+
+def test_no_id_of_that_time_is_smaller(clock):
+    assert _first_id(clock.now()) <= new_id(clock)
+    assert _first_id(clock.now() + dt.timedelta(milliseconds=1)) > new_id(clock)
