@@ -20,10 +20,10 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from api.keystores import open_stores
+from api.keystores import open_ring
 from api.roles import WEB_HIDDEN, WEB_WRITES, ProcessRole
 from api.secrets import is_home
-from api.signing import Records, SignerParts, key_opener, make_enrolment, open_signer
+from api.signing import Records, SignerParts, make_enrolment, open_signer
 from audit.log import LogReader
 from core.certificates import Certificate
 from core.clock import Clock, SystemClock
@@ -49,8 +49,8 @@ from signer.copies.reception import Reception
 from signer.copies.register import Register
 from signer.credentials import Credentials
 from signer.enrolment import Enrolment
-from signer.keystores.budget import Budgets
 from signer.keystores.model import KeyPurpose
+from signer.keystores.registry import Registry
 from signer.keystores.software import make_key_file
 
 __all__ = [
@@ -165,6 +165,8 @@ async def upgrade_home(settings: Settings) -> None:
     """Bring the tables to this release; harmless where they are. Nothing else may run meanwhile."""
     async with Database(settings.database) as db:
         await _migrate(db)
+        async with db.write() as uow:  # keys made before there was a registry
+            await Registry(SystemClock()).fill(uow)
 
 
 async def _require_current(db: Database) -> None:
@@ -198,10 +200,10 @@ async def create_home(settings: Settings, realm: Realm) -> Path:
     if settings.keys == "software" and settings.key_passphrase is None and settings.key_file is None:
         make_key_file(home / "key-file")
     clock = SystemClock()
-    async with Database(settings.database) as db, open_stores(settings, clock, db) as keys:
+    async with Database(settings.database) as db:
         await _migrate(db)
-        parts = Records(clock)
-        enrolment = make_enrolment(settings, realm, clock, db, parts, keys, key_opener(keys, Budgets(db, clock)))
+    async with Database(settings.database) as db, open_ring(settings, clock, db) as keys:
+        enrolment = make_enrolment(settings, realm, clock, db, Records(clock), keys.booked, keys.open)
         root = await enrolment.service_keys()
     assert root.certificate is not None
     pem = Certificate.parse(root.certificate).parsed.public_bytes(Encoding.PEM)
@@ -233,7 +235,7 @@ async def open_service(settings: Settings, role: ProcessRole, clock: Clock | Non
         signing = None
         log: LogReader = LogReader(db=db, origin=settings.origin)
         if role is ProcessRole.SIGNER:
-            keys = await held.enter_async_context(open_stores(settings, clock, db))
+            keys = await held.enter_async_context(open_ring(settings, clock, db))
             signing = await open_signer(settings, realm, clock, db, parts, documents, sandbox, log_key, keys)
             log = signing.copies.signing.log
         service = Service(
@@ -264,7 +266,7 @@ def signer_work(service: Service) -> list[Callable[[], Coroutine[Any, Any, None]
     parts = service.parts()
     return [
         parts.reception.serve, parts.reception.hold, parts.batches.serve, parts.notices.serve, parts.requests.serve,
-        parts.decisions.serve, parts.phones.serve,
+        parts.decisions.serve, parts.phones.serve, parts.key_work.serve,
     ]  # fmt: skip
 
 

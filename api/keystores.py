@@ -5,6 +5,7 @@ A store that does not answer is opened all the same: what needs a key waits, and
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from core.clock import Clock
@@ -12,15 +13,19 @@ from core.db import Database
 from core.errors import BadInput, NotFound, ServiceError
 from core.logs import logger
 from core.settings import Settings
-from signer.keystores.model import KeyStore
+from core.signing import SigningKey
+from signer.credentials import Credential
+from signer.keystores.model import KeyStore, StoredKey
 from signer.keystores.pkcs11 import records  # noqa: F401 - its table belongs to every home, whatever opens it
+from signer.keystores.rules import PERSONAL, RuledKey, Rules
 from signer.keystores.software import SoftwareKeyStore
 from signer.keystores.stores import KeyStores
+from signer.keystores.uses import BookedKey, BookedStore, UseBook
 
 if TYPE_CHECKING:
     from core.vault import Vault
 
-__all__ = ["open_stores", "software_store"]
+__all__ = ["KeyRing", "open_ring", "open_stores", "software_store"]
 
 
 def software_store(settings: Settings) -> SoftwareKeyStore:
@@ -97,3 +102,33 @@ async def _pkcs11(settings: Settings, clock: Clock, db: Database, held: AsyncExi
     held.push_async_callback(store.close)
     await store.start()
     return store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRing:
+    """The stores of one signer process, the rules by which keys are used there, and the book of uses without an order."""
+
+    stores: KeyStores
+    rules: Rules
+    book: UseBook
+
+    @property
+    def booked(self) -> BookedStore:
+        """For who makes keys: every proof is written down before the key is touched."""
+        return BookedStore(self.stores, self.book)
+
+    def open(self, credential: Credential, event_id: str) -> SigningKey:
+        """Satisfies ``OpenKey``. Keys of persons and seals are spent by activations; all others pay by rule, and are booked."""
+        key = StoredKey(self.stores, credential.key, credential.purpose, event_id)
+        if credential.purpose in PERSONAL:
+            return key
+        booked = BookedKey(key=key, ref=credential.key, event_id=event_id, book=self.book)
+        return RuledKey(booked, credential.key, self.rules)
+
+
+@asynccontextmanager
+async def open_ring(settings: Settings, clock: Clock, db: Database) -> AsyncIterator[KeyRing]:
+    """Until the block ends; the tables must be there. Raises as ``open_stores``, and ``keyuse.no_slot``."""
+    book = UseBook(db=db, clock=clock, folder=settings.home / "executors", executor=settings.executor_id)
+    async with open_stores(settings, clock, db) as stores, book:
+        yield KeyRing(stores=stores, rules=Rules(db, clock), book=book)

@@ -8,6 +8,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from api.evidence import EmbeddedEvidence
+from api.keystores import KeyRing
 from api.remote import Basis, RemoteParts, open_remote, outbound_of, remote_providers, shown_at_provider
 from audit.highwater import FileHighWater
 from audit.log import Log
@@ -44,9 +45,9 @@ from signer.decisions.desk import Decisions
 from signer.enrolment import Enrolment
 from signer.enrolment.people import People
 from signer.enrolment.phones import Phones
-from signer.keystores.budget import BudgetedKey, Budgets
-from signer.keystores.model import KeyPurpose, KeyStore, StoredKey
+from signer.keystores.model import KeyPurpose, KeyStore
 from signer.keystores.stores import KeyStores
+from signer.keystores.work import KeyWork
 from signer.papers import PageCache
 from signer.providers.desk import ProviderDesk
 from signer.reports.desk import SheetDesk
@@ -56,7 +57,6 @@ from verification.policy import TrustAnchor
 __all__ = [
     "Records",
     "SignerParts",
-    "key_opener",
     "make_enrolment",
     "open_signer",
     "relying_party",
@@ -80,18 +80,6 @@ class Records:
 
 def _passkey_path(settings: Settings, person_id: str) -> Path:
     return settings.home / "training-passkeys" / person_id
-
-
-def key_opener(store: KeyStore, budgets: Budgets) -> OpenKey:
-    """Keys of persons and seals are spent by activations, all others by a daily budget."""
-
-    def opened(credential: Credential, event_id: str) -> SigningKey:
-        key = StoredKey(store, credential.key, credential.purpose, event_id)
-        if credential.purpose in {KeyPurpose.DOCUMENT, KeyPurpose.SEAL}:
-            return key
-        return BudgetedKey(key, credential.key.name, credential.purpose, budgets)
-
-    return opened
 
 
 class TrainingHand:
@@ -136,6 +124,7 @@ class SignerParts:
     """What only the signer role holds."""
 
     store: KeyStores
+    key_work: KeyWork
     copies: CopyDesk
     books: BookDesk
     enrolment: Enrolment
@@ -182,12 +171,12 @@ class SignerParts:
 
 async def open_signer(
     settings: Settings, realm: Realm, clock: Clock, db: Database, parts: Records, documents: Documents,
-    sandbox: Sandbox, log_key: Credential, keys: KeyStores,
+    sandbox: Sandbox, log_key: Credential, keys: KeyRing,
 ) -> SignerParts:  # fmt: skip
     """Log, desks and jobs, wired over opened key stores. Raises ``log.frozen``, ``tsa.no_anchor``."""
     rp = relying_party(settings)
     mark = FileHighWater(settings.highwater or settings.home / "highwater" / "mark.json")
-    open_key = key_opener(keys, Budgets(db, clock))
+    open_key = keys.open
     log = Log(db=db, origin=settings.origin, key=open_key(log_key, "log"), clock=clock, highwater=mark)
     await log.open()
 
@@ -204,7 +193,7 @@ async def open_signer(
     timestamps = _timestamps(settings, realm, clock, tsa, open_key(tsa, "tsa"), outbound)
     basis = Basis(
         settings=settings, realm=realm, clock=clock, db=db, directory=parts.directory, register=parts.register,
-        credentials=parts.credentials, documents=documents, sandbox=sandbox, store=keys, open_key=open_key, log=log,
+        credentials=parts.credentials, documents=documents, sandbox=sandbox, store=keys.booked, open_key=open_key, log=log,
         relying_party=rp, outbound=outbound,
     )  # fmt: skip
     hears: list[RequestDesk] = []  # made below: its desk holds the providers' keys
@@ -215,7 +204,7 @@ async def open_signer(
     providers = remote_providers(basis, heard)
     desk = SigningDesk(
         db=db, clock=clock, credentials=parts.credentials, documents=documents, log=log, open_key=open_key,
-        timestamps=timestamps, relying_party=rp,
+        timestamps=timestamps, relying_party=rp, rules=keys.rules,
         providers=providers.keys(lambda order_id: shown_at_provider(db, order_id)),
     )  # fmt: skip
 
@@ -236,7 +225,7 @@ async def open_signer(
     reception = Reception(
         db=db, clock=clock, inbox=Inbox(clock), desk=copies, documents=documents, sandbox=sandbox, jobs=jobs
     )
-    enrolment = make_enrolment(settings, realm, clock, db, parts, keys, open_key)
+    enrolment = make_enrolment(settings, realm, clock, db, parts, keys.booked, keys.open)
     batches = BatchWork(db=db, reception=reception, jobs=jobs)
     jobs.serve("chunk", batches.chunk)
     assert evidence.root.certificate is not None
@@ -247,7 +236,7 @@ async def open_signer(
     hears.append(remote.requests)
     return SignerParts(
         remote=remote, evidence=evidence, reception=reception, batches=batches,
-        store=keys, copies=copies,
+        store=keys.stores, key_work=KeyWork(db=db, clock=clock, log=log, store=keys.stores), copies=copies,
         books=BookDesk(signing=desk, pictures=pictures, directory=parts.directory, register=parts.register, checks=evidence,
                        approver=copies.approver, client=copies.client),
         enrolment=enrolment,

@@ -19,8 +19,8 @@ Many documents go through 3 to 6 in pieces of ``signing.piece`` and ``signing.pi
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -43,6 +43,7 @@ from signer.activation import redeem
 from signer.activation.passkeys import RelyingParty
 from signer.credentials import Credential, Credentials, OpenKey
 from signer.formats import cades, pades
+from signer.keystores.rules import Rules
 from signer.records import order_table
 
 __all__ = ["Approve", "Guard", "RemoteKey", "Settle", "SigningDesk", "SigningOrder", "in_pieces", "profile_of", "sign"]
@@ -135,6 +136,8 @@ class SigningDesk:
     timestamps: Timestamper
     relying_party: RelyingParty
     """The signing origin: the only one whose approvals count."""
+    rules: Rules
+    """How often a key may be used, and whether it may be used at all."""
     providers: Mapping[str, RemoteKey] = field(default_factory=dict)
     spent: set[str] = field(default_factory=set)
     """Orders that this process has spent and not yet made: what else is ``intended`` was left by another one."""
@@ -275,12 +278,14 @@ async def _spend(desk: SigningDesk, waiting: Sequence[SigningOrder], credential:
     assert credential.certificate is not None
     spki = Certificate.parse(credential.certificate).spki
     first = waiting[0]
-    async with desk.db.write() as uow:
+    async with _paid(desk, waiting, credential), desk.db.write() as uow:
         orders = list(waiting) if first.provider else await desk.orders_of(uow, first.activation_tx)
         live = [o for o in orders if o.state == "prepared"]
         if not {o.id for o in waiting} <= {o.id for o in live}:  # who goes on with another order was first
             raise Conflict("signing.not_in_state", order=first.id, state="prepared")
         await desk.credentials.require_active(uow, credential.id)  # taken back since the bytes were prepared
+        if first.provider is None:
+            await desk.rules.registry.require_usable(uow, credential.key)
         await guard(uow, live)
         if first.provider is None:
             await redeem.spend(
@@ -302,6 +307,19 @@ def _unmade(desk: SigningDesk, orders: Sequence[SigningOrder]) -> Iterator[None]
     except BaseException:
         desk.spent.difference_update(o.id for o in orders)
         raise
+
+
+@asynccontextmanager
+async def _paid(desk: SigningDesk, waiting: Sequence[SigningOrder], credential: Credential) -> AsyncIterator[None]:
+    """The key's own rules, around the transaction that spends the approval: as many uses as it will move orders."""
+    first = waiting[0]
+    if first.provider is not None:  # a key of another's, with rules of its own
+        yield
+        return
+    async with desk.db.read() as uow:
+        count = sum(o.state == "prepared" for o in await desk.orders_of(uow, first.activation_tx))
+    async with desk.rules.spending(credential.key, max(count, 1), first.role):
+        yield
 
 
 async def _say_unknown(desk: SigningDesk, orders: Sequence[SigningOrder], credential: Credential) -> None:

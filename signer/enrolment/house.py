@@ -27,6 +27,7 @@ from signer.copies.wording import Wording
 from signer.credentials import Credential, Credentials, OpenKey
 from signer.keystores.model import KeyPurpose, KeyRef, KeyStore, StoredKey
 from signer.keystores.proof import prove
+from signer.keystores.registry import Registry
 
 __all__ = ["SERVICE", "Enrolment", "Made", "issuer_of"]
 
@@ -106,6 +107,7 @@ class Enrolment:
     async def _raw(self, owner: str, purpose: KeyPurpose, algorithm: SignatureAlgorithm) -> Credential:
         ref = await self.store.create(f"{purpose}-{new_id(self.clock)}", purpose, algorithm)
         async with self.db.write() as uow:
+            await Registry(self.clock).note(uow, ref, owner, self.realm)
             return await self.credentials.add(
                 uow, realm=self.realm, purpose=purpose, owner=owner, key=ref, certificate=None
             )
@@ -133,7 +135,8 @@ class Enrolment:
     async def keep(
         self, uow: UnitOfWork, owner: str, made: Made, *, active_from: dt.datetime | None = None
     ) -> Credential:
-        """The row with which it becomes usable, from ``active_from`` on."""
+        """The rows with which it becomes usable, from ``active_from`` on."""
+        await Registry(self.clock).note(uow, made.key, owner, self.realm)
         return await self.credentials.add(
             uow, realm=self.realm, purpose=made.key.purpose, owner=owner, key=made.key, certificate=made.certificate,
             chain=made.chain, active_from=active_from,

@@ -18,6 +18,7 @@ from signer.credentials import Credential, Credentials, OpenKey, credential_tabl
 from signer.enrolment.house import issuer_of
 from signer.keystores.model import KeyPurpose, KeyRef, KeyStore, StoredKey
 from signer.keystores.proof import prove
+from signer.keystores.registry import Registry
 
 __all__ = ["CESSATION", "SUPERSEDED", "WITHDRAWN", "Certified", "PersonKeys"]
 
@@ -65,7 +66,8 @@ class PersonKeys:
         return Certified(key=ref, certificate=certificate, chain=(issuing.certificate, *issuing.chain))
 
     async def keep(self, uow: UnitOfWork, person_id: str, made: Certified) -> Credential:
-        """The row with which it becomes usable."""
+        """The rows with which it becomes usable."""
+        await Registry(self.clock).note(uow, made.key, person_id, self.realm)
         return await self.credentials.add(
             uow, realm=self.realm, purpose=KeyPurpose.DOCUMENT, owner=person_id, key=made.key,
             certificate=made.certificate.der, chain=made.chain,

@@ -26,8 +26,7 @@ from core.errors import NotFound, Refused, ServiceError, Unavailable
 from core.limits import LIMITS
 from core.signing import SigningKey
 from core.values import Digest, Message, SignatureAlgorithm
-from signer.credentials import Credential, OpenKey
-from signer.keystores.model import KeyPurpose, KeyRef, KeyStore, StoredKey
+from signer.keystores.model import KeyPurpose, KeyRef
 from signer.keystores.records import budget_table, pace_table
 from signer.keystores.registry import FOR_USE, Registry, Rule, place_of, require_active, rule_of
 
@@ -115,21 +114,12 @@ class Rules:
 
     def __init__(self, db: Database, clock: Clock) -> None:
         self._db, self._clock = db, clock
-        self._registry = Registry(clock)
+        self.registry = Registry(clock)
         self._leases: dict[KeyRef, _Lease] = {}
         self._turns: dict[KeyRef, asyncio.Lock] = {}
         self._look = db.prepared(FOR_USE)
 
     # -------------------------------------------------------------------------------------------------------- using
-    def opener(self, store: KeyStore) -> OpenKey:
-        """How a credential's key is opened: one for an approved order as it is, every other behind its rules."""
-
-        def opened(credential: Credential, event_id: str) -> SigningKey:
-            key = StoredKey(store, credential.key, credential.purpose, event_id)
-            return key if credential.purpose in PERSONAL else RuledKey(key, credential.key, self)
-
-        return opened
-
     @asynccontextmanager
     async def spending(self, ref: KeyRef, count: int, role: str) -> AsyncIterator[None]:
         """Pay for ``count`` uses around the transaction that spends their approval.
@@ -226,7 +216,7 @@ class Rules:
         )  # fmt: skip
         more = _more(rule, count, days, minutes)
         if isinstance(more, str):
-            await self._registry.stop(uow, row.id, more)
+            await self.registry.stop(uow, row.id, more)
             return Refused("key.budget_spent", key=name, most=_most(rule, more))
 
         # 4 both counts grow by what is taken

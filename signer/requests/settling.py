@@ -52,7 +52,7 @@ async def advance(parts: Parts, step_id: str, note: Note) -> str:
         try:
             await complete(parts, view, note)
         except (Refused, BadInput, NotFound, Broken) as error:
-            if error.code == "key.budget_spent":
+            if error.code in {"key.budget_spent", "key.stopped"}:
                 raise  # of the key that vouches for certificates: it may sign again later
             await fail(parts, view.id, error)
             if isinstance(error, Broken):

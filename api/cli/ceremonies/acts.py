@@ -137,7 +137,7 @@ class Import(KeyAct):
         if (self.key_file is None) == (not self.cka_id):
             raise BadInput("keys.which_key")
         importing = Importing(
-            db=service.db, clock=service.clock, realm=service.realm, credentials=service.credentials, store=service.parts().store
+            db=service.db, clock=service.clock, realm=service.realm, credentials=service.credentials, store=service.enrolment.store
         )  # fmt: skip
         private = None if self.key_file is None else await self._private(read_file(self.key_file))
         with protocol.step(("Quyết định của hai quản trị viên", "What two administrators decided")) as facts:

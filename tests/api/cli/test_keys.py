@@ -1,13 +1,26 @@
 """``dauso keys`` and ``dauso doctor keys`` as an operator meets them."""
 
+import asyncio
+import datetime as dt
 import json
 import stat
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from api.cli.app import app
+from core.approvals.records import Approvals, decision_table
+from core.clock import VIETNAM, SystemClock
+from core.db import Database
+from core.directory.records import Directory, person_table
+from core.settings import Settings
+from core.values import Realm
 from signer.keystores.policies import Identity, policy_for
+from signer.keystores.records import key_table
+from signer.keystores.registry import Registry
 from tests.api.cli.test_commands import dauso, rows, runner
 
 
@@ -127,9 +140,6 @@ def test_yes_is_refused_in_production(tmp_path):
 
 # ------------------------------------------------------------------------------------------------------ import, endings
 def test_what_nobody_decided_is_neither_imported_nor_ended(home, tmp_path):
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
     key = ec.generate_private_key(ec.SECP256R1())
     file = tmp_path / "key.pem"
     file.write_bytes(
@@ -200,8 +210,51 @@ def test_a_ceremony_counts_every_key_and_says_what_is_well(home, tmp_path):
 
 
 def _tomorrow():
-    import datetime as dt
-
-    from core.clock import VIETNAM, SystemClock
-
     return f"{(SystemClock().now() + dt.timedelta(days=1)).astimezone(VIETNAM):%d/%m/%Y %H:%M}"
+
+
+async def _decided(home, kind, name):
+    """What the desk of decisions leaves behind after the second yes."""
+    clock = SystemClock()
+    registry, approvals = Registry(clock), Approvals(clock)
+    async with Database(Settings(home=home).database) as db, db.write() as uow:
+        await registry.fill(uow)
+        key_id = (await uow.execute(sa.select(key_table.c.id).where(key_table.c.name == name))).scalar_one()
+        agency = (await Directory(clock).agencies(uow))[0]
+        person = (await uow.execute(sa.select(person_table.c.id).limit(1))).scalar_one()
+        made = await approvals.propose(
+            uow, realm=Realm.TRAINING, agency_id=agency.id, kind=kind, payload={"key": key_id}, proposed_by=person
+        )
+        if kind == "key.disable":
+            await registry.disable(uow, key_id, made.id)
+        else:
+            await uow.execute(
+                key_table.update().where(key_table.c.id == key_id).values(
+                    destroy_after=clock.now(), disabled_at=clock.now() - dt.timedelta(days=99)
+                )
+            )  # fmt: skip
+            await registry.order_destruction(uow, key_id, made.id)
+        await uow.execute(
+            decision_table.update().where(decision_table.c.id == made.id).values(state="applied", votes=2)
+        )
+    return made.id
+
+
+def test_a_decided_end_is_done_in_the_store_and_written_down(home, tmp_path):
+    dauso(
+        home, "person", "add", "--agency", "H1", "--name", "Đỗ Văn Thư", "--role", "clerk", "--number", "1/QĐ", "--json"
+    )
+    name = next(row for row in listed(home) if row["purpose"] == "qr")["key"]
+    for kind, state in (("disable", "disabled"), ("destroy", "destroyed")):
+        refused = rows(dauso(home, "keys", kind, name, "--yes", "--json", code=1))[0]
+        assert refused["error"] in {
+            "keys.not_decided",
+            "key.unknown",
+        }  # the registry is filled by the first decision here
+        decision = asyncio.run(_decided(home, f"key.{kind}", name))
+        (done,) = rows(dauso(home, "keys", kind, name, "--yes", "--out", tmp_path / f"{kind}.pdf", "--json"))
+        assert done["good"]
+        told = [each["value"] for each in done["facts"]]
+        assert any(decision in each for each in told)
+        assert state in told
+    assert not (home / "keys" / f"{name}.v1.key").exists()

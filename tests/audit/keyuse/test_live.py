@@ -2,11 +2,13 @@
 
 import asyncio
 import base64
+import json
 import shutil
 
 import pytest
 
 from audit.keyuse import Hashes, Rules, Signal, reconcile_keys
+from audit.keyuse.listen import Listener
 from audit.keyuse.model import Cause, KeyVersion
 from core.clock import SystemClock
 from core.errors import ServiceError
@@ -237,6 +239,45 @@ async def test_a_part_that_somebody_took_away_is_missed(server, store, auditor):
     await new_key(store)
     _, found = await auditor.look()
     assert found == ["keyuse.stretch_missing"]
+
+
+async def test_a_second_device_by_socket_tells_the_same(db, tmp_path, monkeypatch):
+    """Both devices hold the same requests, each under a key of its own."""
+    copy, number = tmp_path / "second.log", asyncio.get_running_loop().create_future()
+    listening = asyncio.create_task(Listener(copy).serve("127.0.0.1", 0, number.set_result))
+    port = await number
+    server = OpenBao(tmp_path / "bao")
+    with (server.folder / "server.hcl").open("a") as config:
+        config.write(f'audit "socket" "to-socket" {{\n  options {{\n    address = "127.0.0.1:{port}"\n  }}\n}}\n')
+    await asyncio.to_thread(server.start)
+    try:
+        body = {"input": base64.b64encode(digest(1).value).decode(), "prehashed": True, "key_version": 1}
+        began = CLOCK.now()
+        await asyncio.to_thread(server.api, "POST", "transit/keys/k1", {"type": "ecdsa-p256"})
+        await asyncio.to_thread(server.api, "POST", "transit/sign/k1", body)
+
+        async def ask(text):
+            answer = await asyncio.to_thread(server.api, "POST", "sys/audit-hash/to-socket", {"input": text})
+            return answer["data"]["hash"]
+
+        await asyncio.sleep(1.5)
+        key = KeyVersion("transit", "k1", 1)
+        causes = [Cause(id="o", kind="order", key=key, input=digest(1).value, signal=s, at=began) for s in Signal]
+        rules = Rules(device="to-socket", mounts=frozenset({"transit"}), signers=frozenset({"userpass-admin"}))
+        monkeypatch.setitem(LIMITS, "keyuse.horizon_seconds", 60)
+        report = await reconcile_keys(
+            db=db, clock=CLOCK, files=[copy], hashes=Hashes(ask), source=Side(*causes), rules=rules, since=began
+        )
+        assert (report.counts["calls"], report.counts["matched"], report.counts["waiting"]) == (1, 1, 0)
+        first, second = (
+            {json.loads(line)["request"]["id"] for line in f.read_bytes().splitlines()}
+            for f in (server.audit_file, copy)
+        )
+        assert len(first & second) > 5
+    finally:
+        await asyncio.to_thread(server.close)
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ async def office(home):
     made = await building.open_office(*home)
     yield made
     await made.desk.drain()
-    await made.db.close()
+    await made.close()
 
 
 @pytest.fixture
@@ -35,4 +35,4 @@ async def second(home):
     made = await building.open_office(*home)
     yield made
     await made.desk.drain()
-    await made.db.close()
+    await made.close()

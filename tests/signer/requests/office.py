@@ -1,6 +1,7 @@
 """An office in realm training with its people and a desk of signature requests over real keys; on each database."""
 
 import asyncio
+import contextlib
 import dataclasses
 import datetime as dt
 import io
@@ -10,8 +11,8 @@ import pikepdf
 import signer.links
 import signer.papers
 from api.evidence import EmbeddedEvidence
-from api.keystores import software_store
-from api.signing import Records, key_opener, make_enrolment, relying_party
+from api.keystores import KeyRing, open_ring
+from api.signing import Records, make_enrolment, relying_party
 from audit.highwater import FileHighWater
 from audit.log import Log
 from audit.outbox import Outbox
@@ -26,7 +27,6 @@ from core.values import Realm, Regime
 from signer.activation.passkeys import SoftwarePasskey
 from signer.ceremony import SigningDesk
 from signer.copies.pictures import Pictures
-from signer.keystores.budget import Budgets
 from signer.keystores.model import KeyPurpose
 from signer.keystores.software import make_key_file
 from signer.requests.desk import RequestDesk
@@ -62,10 +62,9 @@ async def build(settings: Settings) -> dict[str, str]:
     clock = BentClock(NOON)
     async with Database(settings.database) as db:
         await db.create_all()
-        records, store = Records(clock), software_store(settings)
-        enrolment = make_enrolment(
-            settings, Realm.TRAINING, clock, db, records, store, key_opener(store, Budgets(db, clock))
-        )
+    async with Database(settings.database) as db, open_ring(settings, clock, db) as keys:
+        records = Records(clock)
+        enrolment = make_enrolment(settings, Realm.TRAINING, clock, db, records, keys.booked, keys.open)
         await enrolment.service_keys()
         agency = await enrolment.agency(code="H1", name="UBND xã Đường Lâm", parent="UBND tỉnh Ví Dụ")
         ids = {"agency": agency.id}
@@ -98,6 +97,13 @@ class Office:
     records: Records
     desk: RequestDesk
     evidence: EmbeddedEvidence
+    keys: KeyRing
+    held: contextlib.AsyncExitStack
+
+    async def close(self) -> None:
+        """Its work done, its keys and its database let go."""
+        await self.desk.drain()
+        await self.held.aclose()
 
     def wanted(self, *who, documents=None, deadline=None, **change):
         """``who``: (name, kind, position[, more]) or a name for a citizen at position 0."""
@@ -156,11 +162,12 @@ class Office:
 
 
 async def open_office(settings: Settings, ids: dict[str, str], jobs=None, sandbox=None) -> Office:
-    """The caller closes ``office.db``."""
+    """The caller closes it."""
     clock = BentClock(NOON)
-    db = Database(settings.database)
-    records, store = Records(clock), software_store(settings)
-    open_key = key_opener(store, Budgets(db, clock))
+    held = contextlib.AsyncExitStack()
+    db = await held.enter_async_context(Database(settings.database))
+    records, keys = Records(clock), await held.enter_async_context(open_ring(settings, clock, db))
+    open_key = keys.open
     async with db.read() as uow:
         by = {n: await records.credentials.of(uow, n, p) for n, p in (
             ("root", KeyPurpose.CA), ("issuing", KeyPurpose.CA), ("ocsp", KeyPurpose.OCSP), ("tsa", KeyPurpose.TSA),
@@ -181,7 +188,7 @@ async def open_office(settings: Settings, ids: dict[str, str], jobs=None, sandbo
         timestamps=EmbeddedTimestampAuthority(
             key=open_key(by["tsa"], "tsa"), certificate=by["tsa"].certificate, chain=by["tsa"].chain[:-1], clock=clock
         ),
-        relying_party=relying_party(settings),
+        relying_party=relying_party(settings), rules=keys.rules,
     )  # fmt: skip
     jobs = jobs or MemoryJobs({}, clock)
     anchor = TrustAnchor(certificate=by["root"].certificate, realm=Realm.TRAINING)
@@ -191,6 +198,8 @@ async def open_office(settings: Settings, ids: dict[str, str], jobs=None, sandbo
         pictures=Pictures(db, clock, documents, sandbox), jobs=jobs,
     )  # fmt: skip
     jobs.serve("step", desk.advance)
-    office = Office(settings=settings, ids=ids, clock=clock, db=db, records=records, desk=desk, evidence=evidence)
+    office = Office(
+        settings=settings, ids=ids, clock=clock, db=db, records=records, desk=desk, evidence=evidence, keys=keys, held=held
+    )  # fmt: skip
     office.paper_name = await documents.put(paper())
     return office

@@ -6,7 +6,6 @@ import datetime as dt
 
 import pytest
 
-from api.keystores import software_store
 from ca_bridge.authorities.embedded import Subject
 from core.errors import Conflict, Refused
 from core.jobs import Again
@@ -36,20 +35,17 @@ async def remote(home):
     settings, ids = home
     office = await open_office(settings, ids)
     credentials, clock = office.records.credentials, office.clock
-    from api.signing import key_opener, make_enrolment
+    from api.signing import make_enrolment
     from core.values import Realm
-    from signer.keystores.budget import Budgets
 
-    store = software_store(settings)
-    enrolment = make_enrolment(
-        settings, Realm.TRAINING, clock, office.db, office.records, store, key_opener(store, Budgets(office.db, clock))
-    )
+    keys = office.keys
+    enrolment = make_enrolment(settings, Realm.TRAINING, clock, office.db, office.records, keys.booked, keys.open)
     async with office.db.read() as uow:
         issuing = await credentials.of(uow, "issuing", KeyPurpose.CA)
     credential = await enrolment._certified(
         f"sp:{ids['nobody']}", KeyPurpose.DOCUMENT, "official", Subject(common_name="Nobody", organisation="x"), issuing
     )
-    service = Service(StoredKey(store, credential.key, KeyPurpose.DOCUMENT, "remote"))
+    service = Service(StoredKey(keys.stores, credential.key, KeyPurpose.DOCUMENT, "remote"))
 
     async def named(person_id, provider):
         assert (person_id, provider) == (ids["nobody"], "sp")
@@ -61,7 +57,7 @@ async def remote(home):
     office.service = service
     yield office
     await office.desk.drain()
-    await office.db.close()
+    await office.close()
 
 
 async def make(office, **change):

@@ -160,7 +160,7 @@ async def test_a_paper_taken_on_behind_the_real_walls(home):
             assert (await office.sign(made.steps[0])).state == "completed"
         finally:
             await office.desk.drain()
-            await office.db.close()
+            await office.close()
 
 
 async def test_an_office_whose_output_is_not_sound_gives_nothing_out(office):
