@@ -113,8 +113,14 @@ class _Connection:
 
     async def commit(self) -> None:
         """Flushes to the disk: in a thread, and to its end even if the task is cancelled meanwhile."""
-        if self._connection.in_transaction:
+        if not self._connection.in_transaction:
+            return
+        try:
             await _to_the_end(asyncio.to_thread(self._connection.commit))
+        except BaseException:  # SQLAlchemy takes it for ended, and the pool would hand it out with its transaction open
+            if self._connection.in_transaction:
+                self._connection.rollback()
+            raise
 
     async def rollback(self) -> None:
         """In place: nothing is flushed."""

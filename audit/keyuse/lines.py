@@ -168,7 +168,13 @@ class LineReader:
     def _caller(self, entry: dict[str, Any]) -> tuple[str, bool]:
         auth = entry.get("auth") or {}
         told = auth.get("metadata") or {}
-        names = {auth.get("entity_id"), auth.get("display_name"), told.get("role_name"), told.get("role")}
+        names = {
+            auth.get("entity_id"),
+            auth.get("display_name"),
+            told.get("role_name"),
+            told.get("role"),
+            told.get("cert_name"),
+        }
         return str(auth.get("entity_id") or ""), not self._signers.isdisjoint(n for n in names if n)
 
     def _operation(self, entry: dict[str, Any], kind: str, place: str, name: str) -> Operation:

@@ -71,6 +71,8 @@ class Matcher:
 
     def add_call(self, call: Call) -> None:
         """In the order of time, more or less."""
+        if call.key.version == 0:
+            call = call._replace(key=self._named(call))
         mark = (call.key, call.input)
         entry = self._open.get(mark)
         if entry is not None and entry.calls < entry.may:
@@ -79,12 +81,17 @@ class Matcher:
         else:
             self._waiting.setdefault(mark, []).append(call)
 
+    def _named(self, call: Call) -> KeyVersion:
+        """A request without response does not tell the version where it was sent as a string: the one that has a cause."""
+        fitting = (key for key, value in self._open if value == call.input and key[:2] == call.key[:2])
+        return next(fitting, call.key)
+
     def _count(self, entry: _Open) -> None:
         entry.calls += 1
         self.matched += 1
 
     def _forget_met(self, mark: _Mark, entry: _Open) -> None:
-        if (entry.cause.kind == "use" and entry.calls >= entry.may) or (entry.must and entry.calls):
+        if (entry.cause.kind == "use" or entry.must) and entry.calls >= entry.may:
             del self._open[mark]
 
     def settle(self, causes_until: dt.datetime, calls_until: dt.datetime) -> Settled:
@@ -103,9 +110,9 @@ class Matcher:
             if entry.cause.kind == "use":
                 del self._open[mark]
                 unused += [entry.cause] if asked else []
-            elif entry.must:
+            elif entry.must:  # an answer that was lost may never have been asked for: one call is enough
                 del self._open[mark]
-                unmet += [entry.cause] if asked else []
+                unmet += [entry.cause] if asked and not entry.calls else []
             elif entry.cause.at < calls_until - dt.timedelta(days=LIMITS["keyuse.intent_days"]):
                 del self._open[mark]
         return Settled(sorted(lonely, key=lambda call: call.at), unmet, unused)

@@ -68,6 +68,8 @@ class Piece:
     """Still written to: what stands behind its last complete line will be completed."""
     tail: str = ""
     tail_size: int = 0
+    resume: bytes = b""
+    """The last whole line before the offset, where that is a new place and not the one where reading stopped."""
 
 
 @contextlib.contextmanager
@@ -127,11 +129,14 @@ class Series:
             return [self._piece(each, 0) for each in parts], ""
         holder = next((each for each in parts if each.head == place.head), None)
         if holder is None:  # what was read last is nowhere: what it held behind that place is lost
-            return [self._piece(each, 0) for each in parts if each.began > place.at], "keyuse.stretch_missing"
+            left = [each for each in parts if each.began > place.at or each.path == self.live]
+            return [self._piece(each, 0) for each in left], "keyuse.stretch_missing"
         later = [self._piece(each, 0) for each in parts if each.began > holder.began]
         problem = _problem(holder, place)
-        if problem == "keyuse.file_truncated":
-            return later, problem
+        if problem == "keyuse.file_truncated":  # what is left was read before; what comes after it is new
+            end, last = _end_of(holder)
+            cut = Piece(file=holder, offset=end, live=holder.path == self.live, resume=last)
+            return [cut, *later], problem
         return [self._piece(holder, place.offset, place if not problem else None), *later], problem
 
     def _piece(self, file: Known, offset: int, place: Place | None = None) -> Piece:
@@ -150,6 +155,15 @@ def _problem(holder: Known, place: Place) -> str:
     if len(tail) < place.tail_size:
         return "keyuse.file_truncated"
     return "" if hashlib.sha256(tail).hexdigest() == place.tail else "keyuse.file_changed"
+
+
+def _end_of(file: Known) -> tuple[int, bytes]:
+    """(bytes, last line) of what is whole in it."""
+    end, last = 0, b""
+    with opened(file.path) as lines:
+        while (line := lines.readline(MOST_LINE)).endswith(b"\n"):
+            end, last = end + len(line), line
+    return end, last
 
 
 def group(files: Sequence[Path]) -> list[Series]:

@@ -128,7 +128,9 @@ class _Stream:
         self.held = opened(piece.file.path)
         self.file = self.held.__enter__()
         self.file.seek(piece.offset)
-        if piece.offset and not piece.tail_size:  # the place has changed: begin with the next whole line
+        if piece.resume:
+            self.tail, self.moved = piece.resume, True
+        elif piece.offset and not piece.tail_size:  # the place has changed: begin with the next whole line
             self.file.seek(piece.offset - 1)
             self.file.readline(MOST_LINE)
         self.offset, self.head, self.inode = self.file.tell(), piece.file.head, piece.file.inode
@@ -190,6 +192,8 @@ class _Run:
             at = place.at if place else None
             self.findings.add(problem, Severity.CRITICAL, what=series.live.name, at=at)
         stream = _Stream(series, pieces, self.last.place_ids.get(place.series) if place else None)
+        if place is not None and problem == "keyuse.stretch_missing":
+            stream.skip_until = place.at + dt.timedelta(microseconds=1)
         if place is None and self.last.until is not None and pieces:
             self.findings.add("keyuse.series_new", Severity.NOTE, what=series.live.name, at=pieces[0].file.began)
             stream.skip_until = self.last.until

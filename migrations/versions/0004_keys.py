@@ -12,6 +12,10 @@ _TRIGGERS: dict[str, tuple[str, ...]] = {
         "CREATE TRIGGER key_audit_run_no_update BEFORE UPDATE ON key_audit_run WHEN OLD.id IS NOT NEW.id OR OLD.device IS NOT NEW.device OR OLD.before IS NOT NEW.before OR OLD.state IS NOT NEW.state OR OLD.began_at IS NOT NEW.began_at OR OLD.ended_at IS NOT NEW.ended_at OR OLD.since IS NOT NEW.since OR OLD.until IS NOT NEW.until OR OLD.counts IS NOT NEW.counts OR OLD.carry IS NOT NEW.carry BEGIN SELECT RAISE(ABORT, 'key_audit_run is append-only'); END",
         "CREATE TRIGGER key_policy_no_delete BEFORE DELETE ON key_policy BEGIN SELECT RAISE(ABORT, 'key_policy is append-only'); END",
         "CREATE TRIGGER key_policy_no_update BEFORE UPDATE ON key_policy WHEN OLD.id IS NOT NEW.id OR OLD.realm IS NOT NEW.realm OR OLD.store IS NOT NEW.store OR OLD.sha256 IS NOT NEW.sha256 OR OLD.decided_at IS NOT NEW.decided_at BEGIN SELECT RAISE(ABORT, 'key_policy is append-only'); END",
+        "CREATE TRIGGER key_use_no_delete BEFORE DELETE ON key_use BEGIN SELECT RAISE(ABORT, 'key_use is append-only'); END",
+        "CREATE TRIGGER key_use_no_update BEFORE UPDATE ON key_use WHEN OLD.id IS NOT NEW.id OR OLD.life IS NOT NEW.life OR OLD.store IS NOT NEW.store OR OLD.place IS NOT NEW.place OR OLD.name IS NOT NEW.name OR OLD.version IS NOT NEW.version OR OLD.purpose IS NOT NEW.purpose OR OLD.input IS NOT NEW.input OR OLD.event IS NOT NEW.event OR OLD.at IS NOT NEW.at BEGIN SELECT RAISE(ABORT, 'key_use is append-only'); END",
+        "CREATE TRIGGER key_use_life_no_delete BEFORE DELETE ON key_use_life BEGIN SELECT RAISE(ABORT, 'key_use_life is append-only'); END",
+        "CREATE TRIGGER key_use_life_no_update BEFORE UPDATE ON key_use_life WHEN OLD.id IS NOT NEW.id OR OLD.slot IS NOT NEW.slot OR OLD.began_at IS NOT NEW.began_at OR OLD.after IS NOT NEW.after OR OLD.ended_at IS NOT NULL BEGIN SELECT RAISE(ABORT, 'key_use_life is append-only'); END",
         "CREATE TRIGGER store_key_no_delete BEFORE DELETE ON store_key BEGIN SELECT RAISE(ABORT, 'store_key is append-only'); END",
         "CREATE TRIGGER store_key_no_update BEFORE UPDATE ON store_key WHEN OLD.id IS NOT NEW.id OR OLD.realm IS NOT NEW.realm OR OLD.owner IS NOT NEW.owner OR OLD.purpose IS NOT NEW.purpose OR OLD.algorithm IS NOT NEW.algorithm OR OLD.store IS NOT NEW.store OR OLD.place IS NOT NEW.place OR OLD.name IS NOT NEW.name OR OLD.version IS NOT NEW.version OR OLD.spki IS NOT NEW.spki OR OLD.created_at IS NOT NEW.created_at OR OLD.state IN ('destroyed') BEGIN SELECT RAISE(ABORT, 'store_key is append-only'); END",
         "CREATE TRIGGER wrapped_key_no_delete BEFORE DELETE ON wrapped_key BEGIN SELECT RAISE(ABORT, 'wrapped_key is append-only'); END",
@@ -34,6 +38,12 @@ _TRIGGERS: dict[str, tuple[str, ...]] = {
         "CREATE FUNCTION key_policy_refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'key_policy is append-only'; END $$",
         "CREATE TRIGGER key_policy_no_delete BEFORE DELETE ON key_policy FOR EACH ROW EXECUTE FUNCTION key_policy_refuse()",
         "CREATE TRIGGER key_policy_no_update BEFORE UPDATE ON key_policy FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id OR OLD.realm IS DISTINCT FROM NEW.realm OR OLD.store IS DISTINCT FROM NEW.store OR OLD.sha256 IS DISTINCT FROM NEW.sha256 OR OLD.decided_at IS DISTINCT FROM NEW.decided_at) EXECUTE FUNCTION key_policy_refuse()",
+        "CREATE FUNCTION key_use_refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'key_use is append-only'; END $$",
+        "CREATE TRIGGER key_use_no_delete BEFORE DELETE ON key_use FOR EACH ROW EXECUTE FUNCTION key_use_refuse()",
+        "CREATE TRIGGER key_use_no_update BEFORE UPDATE ON key_use FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id OR OLD.life IS DISTINCT FROM NEW.life OR OLD.store IS DISTINCT FROM NEW.store OR OLD.place IS DISTINCT FROM NEW.place OR OLD.name IS DISTINCT FROM NEW.name OR OLD.version IS DISTINCT FROM NEW.version OR OLD.purpose IS DISTINCT FROM NEW.purpose OR OLD.input IS DISTINCT FROM NEW.input OR OLD.event IS DISTINCT FROM NEW.event OR OLD.at IS DISTINCT FROM NEW.at) EXECUTE FUNCTION key_use_refuse()",
+        "CREATE FUNCTION key_use_life_refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'key_use_life is append-only'; END $$",
+        "CREATE TRIGGER key_use_life_no_delete BEFORE DELETE ON key_use_life FOR EACH ROW EXECUTE FUNCTION key_use_life_refuse()",
+        "CREATE TRIGGER key_use_life_no_update BEFORE UPDATE ON key_use_life FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id OR OLD.slot IS DISTINCT FROM NEW.slot OR OLD.began_at IS DISTINCT FROM NEW.began_at OR OLD.after IS DISTINCT FROM NEW.after OR OLD.ended_at IS NOT NULL) EXECUTE FUNCTION key_use_life_refuse()",
         "CREATE FUNCTION store_key_refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'store_key is append-only'; END $$",
         "CREATE TRIGGER store_key_no_delete BEFORE DELETE ON store_key FOR EACH ROW EXECUTE FUNCTION store_key_refuse()",
         "CREATE TRIGGER store_key_no_update BEFORE UPDATE ON store_key FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id OR OLD.realm IS DISTINCT FROM NEW.realm OR OLD.owner IS DISTINCT FROM NEW.owner OR OLD.purpose IS DISTINCT FROM NEW.purpose OR OLD.algorithm IS DISTINCT FROM NEW.algorithm OR OLD.store IS DISTINCT FROM NEW.store OR OLD.place IS DISTINCT FROM NEW.place OR OLD.name IS DISTINCT FROM NEW.name OR OLD.version IS DISTINCT FROM NEW.version OR OLD.spki IS DISTINCT FROM NEW.spki OR OLD.created_at IS DISTINCT FROM NEW.created_at OR OLD.state IN ('destroyed')) EXECUTE FUNCTION store_key_refuse()",
@@ -98,6 +108,34 @@ def upgrade() -> None:
         sa.Column("decided_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_key_policy")),
         info={"append_only": ((), False, ())},
+    )
+    op.create_table(
+        "key_use",
+        sa.Column("id", sa.String(length=26), nullable=False),
+        sa.Column("life", sa.String(length=26), nullable=False),
+        sa.Column("store", sa.String(length=16), nullable=False),
+        sa.Column("place", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("purpose", sa.String(length=16), nullable=False),
+        sa.Column("input", sa.LargeBinary(), nullable=False),
+        sa.Column("event", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_key_use")),
+        info={"append_only": ((), False, ())},
+    )
+    with op.batch_alter_table("key_use", schema=None) as batch_op:
+        batch_op.create_index("ix_key_use_at", ["at", "id"], unique=False)
+
+    op.create_table(
+        "key_use_life",
+        sa.Column("id", sa.String(length=26), nullable=False),
+        sa.Column("slot", sa.Text(), nullable=False),
+        sa.Column("began_at", sa.BigInteger(), nullable=False),
+        sa.Column("after", sa.String(length=26), nullable=True),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_key_use_life")),
+        info={"append_only": (("ended_at",), True, ())},
     )
     op.create_table(
         "store_key",
@@ -297,6 +335,11 @@ def downgrade() -> None:
         batch_op.drop_index("ix_store_key_owner")
 
     op.drop_table("store_key")
+    op.drop_table("key_use_life")
+    with op.batch_alter_table("key_use", schema=None) as batch_op:
+        batch_op.drop_index("ix_key_use_at")
+
+    op.drop_table("key_use")
     op.drop_table("key_policy")
     op.drop_table("key_pace")
     with op.batch_alter_table("key_audit_run", schema=None) as batch_op:
@@ -306,6 +349,8 @@ def downgrade() -> None:
     if op.get_bind().dialect.name == "postgresql":
         op.execute("DROP FUNCTION IF EXISTS key_audit_run_refuse() CASCADE")
         op.execute("DROP FUNCTION IF EXISTS key_policy_refuse() CASCADE")
+        op.execute("DROP FUNCTION IF EXISTS key_use_refuse() CASCADE")
+        op.execute("DROP FUNCTION IF EXISTS key_use_life_refuse() CASCADE")
         op.execute("DROP FUNCTION IF EXISTS store_key_refuse() CASCADE")
         op.execute("DROP FUNCTION IF EXISTS wrapped_key_refuse() CASCADE")
         op.execute("DROP FUNCTION IF EXISTS key_audit_finding_refuse() CASCADE")

@@ -36,6 +36,8 @@ _SAYS = {
     LeafType.SIGNATURE_MADE.value: Signal.MUST,
 }
 _PIECE = 500
+_MOST_ORDERS = 2_000
+"""Looked through for one that a call may belong to; beyond them it is a call without intent."""
 _SKEW = dt.timedelta(seconds=5)
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
@@ -164,36 +166,41 @@ class KeyCauses:
     async def explain(self, calls: list[Call], hashes: Inputs) -> list[Judgement]:
         """Persons' and seal keys: an order with that digest; service keys: a crash just then."""
         purposes = dict(self._keys.values())
+        personal = {each.key for each in calls if purposes.get(each.key) in {KeyPurpose.DOCUMENT, KeyPurpose.SEAL}}
+        orders = {
+            key: await self._orders_of(key, [each for each in calls if each.key == key], hashes) for key in personal
+        }
         found: list[Judgement] = []
         for call in calls:
-            purpose = purposes.get(call.key)
-            if purpose is None:
-                found.append(Judgement(Doubt.NOTHING))
-            elif purpose in {KeyPurpose.DOCUMENT, KeyPurpose.SEAL}:
-                found.append(await self._order_of(call, hashes))
-            else:
+            if call.key in orders:
+                order, intended = orders[call.key].get(call.input, ("", call.at))
+                fits = order and intended <= call.at + _SKEW
+                found.append(Judgement(Doubt.TWICE, order) if fits else Judgement(Doubt.NOTHING))
+            elif call.key in purposes:
                 found.append(await self._crash_at(call))
+            else:
+                found.append(Judgement(Doubt.NOTHING))
         return found
 
-    async def _order_of(self, call: Call, hashes: Inputs) -> Judgement:
+    async def _orders_of(
+        self, key: KeyVersion, calls: list[Call], hashes: Inputs
+    ) -> dict[bytes, tuple[str, dt.datetime]]:
+        """The newest orders of that key from before those calls: keyed hash → (id, when it was intended)."""
         t = order_table.c
-        held = [credential for credential, (key, _) in self._keys.items() if key == call.key]
-        first = _first_id(call.at - dt.timedelta(days=LIMITS["keyuse.order_days"]))
+        held = [credential for credential, (known, _) in self._keys.items() if known == key]
+        first, last = min(each.at for each in calls), max(each.at for each in calls)
         query = (
-            sa.select(t.id, t.prepared)
-            .where(
-                t.id >= first, t.credential_id.in_(held), t.intended_at.is_not(None), t.intended_at <= call.at + _SKEW
-            )
+            sa.select(t.id, t.prepared, t.intended_at)
+            .where(t.id >= _first_id(first - dt.timedelta(days=LIMITS["keyuse.order_days"])))
+            .where(t.credential_id.in_(held), t.intended_at <= last + _SKEW)
             .order_by(t.id.desc())
-            .limit(2_000)
+            .limit(_MOST_ORDERS)
         )
         async with self._db.read() as uow:
             rows = (await uow.execute(query)).all()
         digests = [Digest.from_hex(row.prepared["digest"], row.prepared["to_sign"]).value for row in rows]
-        for row, value in zip(rows, await hashes.of(digests), strict=True):
-            if value == call.input:
-                return Judgement(Doubt.TWICE, row.id)
-        return Judgement(Doubt.NOTHING)
+        hashed = await hashes.of(digests)
+        return {value: (row.id, row.intended_at) for row, value in zip(rows, hashed, strict=True)}
 
     async def _crash_at(self, call: Call) -> Judgement:
         """One crash takes at most ``keyuse.most`` uses of one moment, after the last use that its life wrote down."""

@@ -187,7 +187,7 @@ class UseBook:
             await asyncio.sleep(LIMITS["keyuse.flush_ms"] / 1000)
             try:
                 await self._flush()
-            except ServiceError as error:  # kept, and tried again: ``note`` refuses meanwhile
+            except Exception as error:  # noqa: BLE001 - kept, and tried again: ``note`` refuses meanwhile
                 logger().warning("keyuse.not_written", code=code_of(error), count=len(self._rows))
 
     async def _flush(self) -> None:

@@ -105,7 +105,7 @@ async def test_no_other_role_opens_a_store(tmp_path, monkeypatch, role):
     def never(*_, **__):
         raise AssertionError("a store was opened")
 
-    monkeypatch.setattr(bootstrap, "open_stores", never)
+    monkeypatch.setattr(bootstrap, "open_ring", never)
     monkeypatch.setattr(bootstrap, "open_signer", never)
     async with bootstrap.open_service(settings, role) as service:
         assert service.signing is None

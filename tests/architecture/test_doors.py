@@ -38,12 +38,12 @@ def every(app):
 @pytest.fixture(scope="module")
 def public():
     service = SimpleNamespace(realm=Realm.TRAINING)  # all that other realms have, and the guide
-    return every(routes(SimpleNamespace(service=service)))
+    return every(routes(SimpleNamespace(service=service, signer=None)))
 
 
 @pytest.fixture(scope="module")
 def operator():
-    return every(make_operator_app(SimpleNamespace()))
+    return every(make_operator_app(SimpleNamespace(service=SimpleNamespace(realm=Realm.TRAINING), signer=None)))
 
 
 @pytest.fixture(scope="module")

@@ -62,13 +62,13 @@ def test_no_code_is_written_twice():
 
 
 def test_the_settings_table_is_the_code():
-    rows = re.findall(r"^\| `DAUSO_([A-Z_]+)` \|", (ROOT / "docs/reference/settings.md").read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `DAUSO_([A-Z0-9_]+)` \|", (ROOT / "docs/reference/settings.md").read_text(), re.MULTILINE)
     assert sorted(rows) == sorted(name.upper() for name in Settings.model_fields)
 
 
 def test_the_limits_table_is_the_code():
     rows = dict(
-        re.findall(r"^\| `([a-z._]+)` \| (\d+) \|", (ROOT / "docs/reference/limits.md").read_text(), re.MULTILINE)
+        re.findall(r"^\| `([a-z0-9._]+)` \| (\d+) \|", (ROOT / "docs/reference/limits.md").read_text(), re.MULTILINE)
     )
     assert {k: int(v) for k, v in rows.items()} == limits.LIMITS
 

@@ -122,3 +122,23 @@ async def test_what_the_disk_said_is_not_lost_in_a_cancellation():
     task.cancel()
     with pytest.raises(OSError, match="full"):
         await task
+
+
+async def test_a_commit_that_could_not_be_made_leaves_no_transaction_to_the_next(tmp_path, monkeypatch):
+    """The loop's threads may be gone for a moment, while something else is being stopped."""
+    async with Database(f"sqlite+aiosqlite:///{tmp_path / 'a.db'}") as db:
+        async with db.write() as uow:
+            await uow.exec_driver_sql("CREATE TABLE t (a)")
+
+        def gone(*_args):
+            raise RuntimeError("cannot schedule new futures after shutdown")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(asyncio, "to_thread", gone)
+            with pytest.raises(RuntimeError):
+                async with db.write() as uow:
+                    await uow.exec_driver_sql("INSERT INTO t VALUES (1)")
+        async with db.write() as uow:
+            await uow.exec_driver_sql("INSERT INTO t VALUES (2)")
+        async with db.read() as uow:
+            assert (await uow.exec_driver_sql("SELECT a FROM t")).scalars().all() == [2]

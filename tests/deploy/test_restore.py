@@ -49,7 +49,13 @@ async def test_a_restored_database_freezes_the_log_until_a_person_writes_the_mar
     mark.write_bytes(kept)
     line = re.search(r"^    (dauso log show .*mark\.new)$", PAGE.read_text(), re.MULTILINE)[1]
     env = town.environment() | {"DAUSO_HOME": str(settings.home)}
-    done = subprocess.run(["bash", "-euo", "pipefail", "-c", line.replace("python3", sys.executable)], cwd=tmp_path, env=env, capture_output=True, text=True)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", line.replace("python3", sys.executable)],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     (tmp_path / "mark.new").replace(mark)
     await _leaves(settings, 1)

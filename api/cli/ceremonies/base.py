@@ -116,7 +116,7 @@ class Act:
         self, protocol: Protocol, service: Service | None, realm: Realm | None, error: ServiceError | None = None
     ) -> Done:
         """Compose, sign where there is a key for it, keep. A ceremony that failed leaves its protocol too."""
-        done = Done(good=error is None and protocol.good, next=self.next if error is None else [])
+        done = Done(good=error is None and protocol.good, next=self.next)
         if error is not None:
             done.code, done.said = error.code, f"{error.say('vi')} / {error.say('en')} ({error.code})"
         data = None if service is None else await self._signed(protocol, service)

@@ -7,7 +7,8 @@ import shutil
 
 import pytest
 
-from audit.keyuse import Hashes, Rules, Signal, reconcile_keys
+from audit.keyuse import Call, Hashes, Rules, Signal, reconcile_keys
+from audit.keyuse.lines import LineReader
 from audit.keyuse.listen import Listener
 from audit.keyuse.model import Cause, KeyVersion
 from core.clock import SystemClock
@@ -229,6 +230,21 @@ async def test_rotation_restart_and_kill_lose_nothing(server, store, auditor, tm
     await store.sign(seal, digest("in vain"), purpose=KeyPurpose.SEAL, event_id="e")
     report, found = await auditor.look()
     assert (found, report.counts["matched"]) == ([], 2)
+
+
+def test_a_mount_in_a_namespace_is_found_however_it_is_named(server):
+    server.api("POST", "sys/namespaces/tenant", {})
+    server.enable("transit-a", namespace="tenant")
+    server.api("POST", "transit-a/keys/k", {"type": "ecdsa-p256"}, namespace="tenant")
+    body = {"input": base64.b64encode(digest(1).value).decode(), "prehashed": True, "key_version": "1"}
+    server.api("POST", "transit-a/sign/k", body, namespace="tenant")
+    server.api("POST", "tenant/transit-a/sign/k", body)
+    for mount, namespace, count in (("tenant/transit-a", "", 2), ("transit-a", "tenant", 2), ("transit-a", "", 0)):
+        reader = LineReader([mount], ["userpass-admin"], namespace)
+        found = [
+            item for line in server.audit_file.read_bytes().splitlines(keepends=True) for item in reader.read(line)
+        ]
+        assert [c.key for c in found if isinstance(c, Call)] == [KeyVersion(mount, "k", 1)] * count
 
 
 async def test_a_part_that_somebody_took_away_is_missed(server, store, auditor):

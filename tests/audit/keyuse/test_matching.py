@@ -49,6 +49,15 @@ async def test_another_input_version_key_or_mount_is_no_match(matcher, wrong):
     assert found(matcher) == (1, ["order"], [])
 
 
+async def test_a_call_whose_version_is_not_told_takes_the_cause_with_its_input(matcher):
+    await matcher.add_causes([may(), may(digest(2))])
+    matcher.add_call(call(key=KEY._replace(version=0)))
+    matcher.add_call(call(key=KEY._replace(version=0, name="another")))
+    await matcher.add_causes([may(), must()])
+    matcher.add_call(call())
+    assert (found(matcher), matcher.matched) == ((1, [], []), 2)
+
+
 async def test_an_intent_that_came_to_nothing_is_explained(matcher):
     await matcher.add_causes([may()])
     assert found(matcher) == (0, [], [])
@@ -71,6 +80,14 @@ async def test_a_second_call_is_lonely_unless_a_lost_answer_was_written_down(mat
     matcher.add_call(call())
     await matcher.add_causes([must()])
     assert found(matcher) == (0, [], [])
+
+
+async def test_causes_are_known_before_their_calls_and_a_lost_answer_needs_no_second_one(matcher):
+    for text in (1, 2):
+        await matcher.add_causes([may(digest(text)), may(digest(text)), must(digest(text))])
+    for value in (digest(1), digest(1), digest(2)):
+        matcher.add_call(call(value))
+    assert (found(matcher), matcher.size) == ((0, [], []), 0)
 
 
 async def test_an_order_signed_days_later_still_has_its_intent(matcher):

@@ -124,6 +124,7 @@ def test_a_file_that_was_cut_shows(live, pack):
     live.write_bytes(gzip.compress(cut) if pack else cut)
     pieces, problem = series(live).plan(place_in(live, lines(0, 3)))
     assert (rest(pieces), problem) == (b"", "keyuse.file_truncated")
+    assert pieces[0].offset == len(cut)  # what is written from now on is read
 
 
 def test_a_file_that_was_changed_shows_and_is_read_on(live):

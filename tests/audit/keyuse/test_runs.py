@@ -140,6 +140,29 @@ async def test_a_missing_or_changed_stretch_is_critical(look, live, change, code
     assert found in ([], [(code, "critical")])
 
 
+async def test_after_a_cut_what_is_written_next_is_still_read(look, live):
+    live.write_bytes(noise(3))
+    await look(Side())
+    live.write_bytes(live.read_bytes()[: live.read_bytes().index(b"\n") + 1])
+    _, found = await look(Side())
+    assert found == [("keyuse.file_truncated", "critical")]
+    with live.open("ab") as file:
+        file.write(sign(digest(), at=at(8_000)))
+    _, found = await look(Side())
+    assert found == [("keyuse.call_without_intent", "critical")]
+
+
+async def test_after_the_first_line_was_changed_what_is_written_next_is_still_read(look, live):
+    live.write_bytes(noise(3))
+    await look(Side())
+    data = live.read_bytes()
+    live.write_bytes(data[data.index(b"\n") + 1 :] + sign(digest(), at=at(4_000)))
+    _, found = await look(Side())
+    assert found == [("keyuse.call_without_intent", "critical"), ("keyuse.stretch_missing", "critical")]
+    _, found = await look(Side())
+    assert found == []
+
+
 async def test_an_unfinished_line_is_read_when_it_is_whole(look, live):
     data = noise() + sign(digest(1))
     live.write_bytes(data[:-40])
