@@ -266,7 +266,7 @@ def signer_work(service: Service) -> list[Callable[[], Coroutine[Any, Any, None]
     parts = service.parts()
     return [
         parts.reception.serve, parts.reception.hold, parts.batches.serve, parts.notices.serve, parts.requests.serve,
-        parts.decisions.serve, parts.phones.serve, parts.key_work.serve,
+        parts.decisions.serve, parts.phones.serve, parts.key_work.serve, parts.seals.serve,
     ]  # fmt: skip
 
 

@@ -51,6 +51,12 @@ _SECRETS = frozenset({
     "DAUSO_MAIL_PASSWORD",
 })  # fmt: skip
 """Settings that only the signer may see."""
+_STORES = ("DAUSO_VAULT_", "DAUSO_PKCS11_", "DAUSO_TRANSIT_")
+
+
+def _is_signers(name: str) -> bool:
+    """Nor what tells the way to a key store."""
+    return name in _SECRETS or name.startswith(_STORES) or name == "DAUSO_KEYS"
 
 
 # ------------------------------------------------------------------------------------------------------------- web
@@ -256,7 +262,7 @@ class Child:
 
 def children(settings: Settings, public: socket.socket, operator: socket.socket | None) -> list[Child]:
     """Signer, worker, and as many web processes as asked for."""
-    shared = {k: v for k, v in os.environ.items() if k not in _SECRETS} | {"DAUSO_HOME": str(settings.home.resolve())}
+    shared = {k: v for k, v in os.environ.items() if not _is_signers(k)} | {"DAUSO_HOME": str(settings.home.resolve())}
     own = {**os.environ, "DAUSO_HOME": str(settings.home.resolve())}
     found = [Child("signer", ["signer"], own), Child("worker", ["worker"], shared)]
     for number in range(settings.web_workers):

@@ -45,6 +45,7 @@ from signer.decisions.desk import Decisions
 from signer.enrolment import Enrolment
 from signer.enrolment.people import People
 from signer.enrolment.phones import Phones
+from signer.enrolment.seals import SealProofs
 from signer.keystores.model import KeyPurpose, KeyStore
 from signer.keystores.stores import KeyStores
 from signer.keystores.work import KeyWork
@@ -125,6 +126,7 @@ class SignerParts:
 
     store: KeyStores
     key_work: KeyWork
+    seals: SealProofs
     copies: CopyDesk
     books: BookDesk
     enrolment: Enrolment
@@ -236,7 +238,8 @@ async def open_signer(
     hears.append(remote.requests)
     return SignerParts(
         remote=remote, evidence=evidence, reception=reception, batches=batches,
-        store=keys.stores, key_work=KeyWork(db=db, clock=clock, log=log, store=keys.stores), copies=copies,
+        store=keys.stores, key_work=KeyWork(db=db, clock=clock, log=log, store=keys.stores),
+        seals=SealProofs(db=db, clock=clock, credentials=parts.credentials, store=keys.booked), copies=copies,
         books=BookDesk(signing=desk, pictures=pictures, directory=parts.directory, register=parts.register, checks=evidence,
                        approver=copies.approver, client=copies.client),
         enrolment=enrolment,

@@ -184,6 +184,7 @@ LIMITS: Final[dict[str, int]] = {
     "messenger.tries": 10,
     "rate.training_minute": 60,  # practice begun or gone on with from one address: a village's class stands behind one
     "rate.training_total_minute": 300,  # from all: each makes a person, a paper and a request
+    "demo.openbao_seconds": 30,  # how long a demo's own OpenBao may take to start, or to end
     "training.days": 7,  # how long a practice's paper waits
     # keys in OpenBao or Vault
     "transit.batch": 100,  # signatures asked for in one call: never over 200 (the server takes 1 000 strings of JSON, four an item); the next are made while these are verified

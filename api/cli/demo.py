@@ -7,7 +7,10 @@ import asyncio
 import os
 import sys
 import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -18,6 +21,7 @@ from api.certifying import certify_file, deliver
 from api.checking import Checker
 from api.cli.show import fail, out, print_json, progress, settings_of
 from api.roles import ProcessRole
+from api.simulate.openbao import beside
 from api.training.prepare import Invited, prepare, sample_agency
 from core.errors import Refused, ServiceError
 from core.settings import Settings
@@ -27,6 +31,15 @@ from signer.copies import qr, store
 __all__ = ["demo"]
 
 _STEPS = 24
+
+
+class KeysOf(StrEnum):
+    """Where the demo's keys are."""
+
+    SOFTWARE = "software"
+    OPENBAO = "openbao"
+
+
 _WAITS: Final = frozenset({"copy.awaiting_certifier", "copy.awaiting_clerk"})
 
 
@@ -34,14 +47,36 @@ def demo(
     context: typer.Context,
     home: Annotated[Path | None, typer.Option(help="Thư mục nhà của bản trình diễn / home of the demo")] = None,
     serve: Annotated[bool, typer.Option(help="Mở các trang sau khi xong / serve the pages afterwards")] = True,
+    keys: Annotated[
+        KeysOf | None,
+        typer.Option(help="Kho khóa / key store: software | openbao (một máy chủ riêng / a server of its own)"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Trình diễn: chứng thực một bản quét mẫu, kiểm tra, rồi mở các trang / certify a sample, verify it, serve the pages."""
     settings = _for_here(settings_of(context), home)
     try:
-        result = asyncio.run(_run(settings, as_json))
+        with _with_keys(settings, keys) as own:
+            _demo(own, serve=serve, as_json=as_json)
     except ServiceError as error:
         fail(error, as_json)
+
+
+@contextmanager
+def _with_keys(settings: Settings, keys: KeysOf | None) -> Iterator[Settings]:
+    """A home that was made with OpenBao stays with it."""
+    kept = KeysOf.OPENBAO if (settings.home / "openbao").is_dir() else KeysOf.SOFTWARE
+    if bootstrap.is_home(settings.home) and keys not in {None, kept}:
+        raise Refused("demo.other_keys")
+    if (keys or kept) is KeysOf.OPENBAO:
+        with beside(settings) as own:
+            yield own
+    else:
+        yield settings
+
+
+def _demo(settings: Settings, *, serve: bool, as_json: bool) -> None:
+    result = asyncio.run(_run(settings, as_json))
     print_json(result) if as_json else _screen(settings, result)
     if result["verdict"] != "genuine":
         raise typer.Exit(1)
@@ -115,11 +150,20 @@ def _serve(settings: Settings, seal: str) -> None:
         public, operator = serving.listen(settings.web_bind), serving.listen(settings.operator_bind)
     except ServiceError as error:
         fail(error)
+    os.environ |= _store_of(settings)
     os.environ |= {"DAUSO_WEB_URL": settings.url, "DAUSO_SIGN_URL": settings.sign_url, "DAUSO_HOST": settings.host}
     _say(f"\n  Trang kiểm tra / check page: {page}", "  Dừng bằng Ctrl+C / stop with Ctrl+C")
     if sys.stdout.isatty():
         webbrowser.open(page)
     asyncio.run(serving.supervise(serving.children(settings, public, operator)))
+
+
+def _store_of(settings: Settings) -> dict[str, str]:
+    """For the signer, which is a process of its own; the others are not told."""
+    names = [name for name in Settings.model_fields if name.startswith(("vault_", "transit_")) or name == "keys"]
+    return {
+        f"DAUSO_{name.upper()}": str(getattr(settings, name)) for name in names if name in settings.model_fields_set
+    }
 
 
 def _screen(settings: Settings, done: dict[str, Any]) -> None:

@@ -8,19 +8,18 @@ transaction. So a run that was cut short is done again from where the one before
 
 import asyncio
 import datetime as dt
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
 
 from audit.keyuse.findings import Findings
 from audit.keyuse.hashing import Hashes
-from audit.keyuse.lines import LineReader, RawLine, time_of
+from audit.keyuse.lines import LineReader
 from audit.keyuse.matching import Matcher
 from audit.keyuse.model import Call, CauseSource, Doubt, Finding, Operation, Severity
-from audit.keyuse.reading import MOST_LINE, Piece, Place, Series, group, opened
+from audit.keyuse.reading import Place, Series, group
 from audit.keyuse.store import Last, Saved, last_run, save
+from audit.keyuse.streams import Page, Stream
 from core.clock import Clock
 from core.db import Database
 from core.errors import BadInput, Refused
@@ -32,7 +31,6 @@ __all__ = ["Progress", "Rules", "RunReport", "reconcile_keys"]
 
 Progress = Callable[[int, int], None]
 """(bytes read, bytes there are)."""
-_PAGE_LINES = 5_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,66 +83,6 @@ async def reconcile_keys(
     return await run.end()
 
 
-@dataclass(slots=True)
-class _Stream:
-    """One server's files, one after the other."""
-
-    series: Series
-    pieces: list[Piece]
-    before: str | None
-    skip_until: dt.datetime | None = None
-    """Of a server that was not read before: what is older cannot be compared any more."""
-    file: IO[bytes] | None = None
-    held: Any = None
-    offset: int = 0
-    head: str = ""
-    inode: int = 0
-    tail: bytes = b""
-    at: dt.datetime | None = None
-    done: bool = False
-    moved: bool = False
-
-    def place(self) -> Place | None:
-        """Where it stands; None where nothing new was read."""
-        if not self.moved or self.at is None:
-            return None
-        tail = hashlib.sha256(self.tail).hexdigest()
-        return Place(
-            series=self.series.name, head=self.head, inode=self.inode, offset=self.offset, tail=tail,
-            tail_size=len(self.tail), at=self.at,
-        )  # fmt: skip
-
-    def close(self) -> None:
-        if self.held is not None:
-            self.held.__exit__(None, None, None)
-        self.file = self.held = None
-
-    def next_file(self) -> bool:
-        """Opens the next piece; false when there is none."""
-        self.close()
-        if not self.pieces:
-            return False
-        piece = self.pieces[0]
-        self.held = opened(piece.file.path)
-        self.file = self.held.__enter__()
-        self.file.seek(piece.offset)
-        if piece.resume:
-            self.tail, self.moved = piece.resume, True
-        elif piece.offset and not piece.tail_size:  # the place has changed: begin with the next whole line
-            self.file.seek(piece.offset - 1)
-            self.file.readline(MOST_LINE)
-        self.offset, self.head, self.inode = self.file.tell(), piece.file.head, piece.file.inode
-        return True
-
-
-@dataclass(slots=True)
-class _Page:
-    items: list[Call | Operation] = field(default_factory=list)
-    problems: list[Finding] = field(default_factory=list)
-    lines: int = 0
-    size: int = 0
-
-
 class _Run:
     def __init__(
         self, *, db: Database, clock: Clock, hashes: Hashes, source: CauseSource, rules: Rules, last: Last, again: bool
@@ -153,7 +91,7 @@ class _Run:
         self.last, self.again = last, again
         self.reader = LineReader(rules.mounts, rules.signers, rules.namespace)
         self.findings = Findings()
-        self.streams: list[_Stream] = []
+        self.streams: list[Stream] = []
         self.counts = dict.fromkeys(("bytes", "lines", "calls", "matched", "causes", "hashes", "waiting"), 0)
         self.began = clock.now()
         self.unsaved = 0
@@ -191,7 +129,7 @@ class _Run:
         if problem:
             at = place.at if place else None
             self.findings.add(problem, Severity.CRITICAL, what=series.live.name, at=at)
-        stream = _Stream(series, pieces, self.last.place_ids.get(place.series) if place else None)
+        stream = Stream(series, pieces, self.last.place_ids.get(place.series) if place else None)
         if place is not None and problem == "keyuse.stretch_missing":
             stream.skip_until = place.at + dt.timedelta(microseconds=1)
         if place is None and self.last.until is not None and pieces:
@@ -212,7 +150,7 @@ class _Run:
         try:
             while open_streams := [s for s in self.streams if not s.done]:
                 stream = min(open_streams, key=lambda s: s.at or self.since)
-                page = await asyncio.to_thread(self._page, stream)
+                page = await asyncio.to_thread(stream.page, self.reader, self.until)
                 self._take(page)
                 await self._compare(page.items)
                 progress(min(self.counts["bytes"], total), total)
@@ -222,60 +160,7 @@ class _Run:
             for stream in self.streams:
                 stream.close()
 
-    def _page(self, stream: _Stream) -> _Page:
-        """Some thousand lines, in a thread."""
-        page = _Page()
-        limit = self.until.strftime("%Y-%m-%dT%H:%M:%S").encode()
-        while page.lines < _PAGE_LINES:
-            if stream.file is None and not stream.next_file():
-                stream.done = True
-                break
-            assert stream.file is not None
-            line = stream.file.readline(MOST_LINE)
-            if not line.endswith(b"\n"):
-                self._end_of_file(stream, line, page)
-                continue
-            if line[9:28] >= limit and line[:9] == b'{"time":"':
-                stream.done = True  # younger than what our side is sure of: the next run's
-                break
-            page.lines += 1
-            page.size += len(line)
-            stream.offset += len(line)
-            stream.tail, stream.moved = line, True
-            self._line(stream, line, page)
-        if stream.tail:
-            stream.at = time_of(stream.tail) or stream.at or self.since
-        return page
-
-    def _end_of_file(self, stream: _Stream, rest: bytes, page: _Page) -> None:
-        piece = stream.pieces.pop(0)
-        if rest and not piece.live:
-            page.problems.append(self._broken("keyuse.line_unreadable", piece.file.path, stream.at))
-        stream.close()
-        if piece.live:
-            stream.done = True
-
-    def _line(self, stream: _Stream, line: bytes, page: _Page) -> None:
-        if stream.skip_until is not None:
-            at = time_of(line)
-            if at is not None and at < stream.skip_until:
-                return
-        path = stream.pieces[0].file.path
-        try:
-            page.items += self.reader.read(line)
-        except RawLine:
-            page.problems.append(self._broken("keyuse.raw_audit", path, time_of(line)))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            page.problems.append(self._broken("keyuse.line_unreadable", path, time_of(line)))
-            cut = line.rfind(b'{"time":"')
-            if cut > 0:  # written on after a cut: the second of the two is whole
-                self._line(stream, line[cut:], page)
-
-    @staticmethod
-    def _broken(code: str, path: Path, at: dt.datetime | None) -> Finding:
-        return Finding(code=code, severity=Severity.CRITICAL, key=None, what=path.name, first_at=at, last_at=at)
-
-    def _take(self, page: _Page) -> None:
+    def _take(self, page: Page) -> None:
         self.counts["lines"] += page.lines
         self.counts["bytes"] += page.size
         self.unsaved += page.size

@@ -4,8 +4,8 @@ A signing order has its own durable intent in the log. All other uses are writte
 audit file finds its cause (``docs/flows/audit-keys.md``):
 
 * *Service keys* (log, QR, lists, time-stamps, OCSP, CA, reports) must not wait for a commit. A use is noted in memory before
-  the key is touched, and rows are written together at the latest ``keyuse.flush_ms`` after the first of them, or when
-  ``keyuse.most`` wait. Where they cannot be written for ``keyuse.hold_seconds``, keys are not used any more.
+  the key is touched, and rows are written together at the latest ``keyuse.flush_ms`` after the first of them; when
+  ``keyuse.most`` wait, the next use waits until they are written. Where they cannot be written for ``keyuse.hold_seconds``, keys are not used any more.
 * *Keys of persons and seals* outside of an order (proofs at enrolment and at start-up) are written at once: the row is durable
   before the key is touched, so no crash ever explains a missing one.
 
@@ -33,7 +33,7 @@ from typing import Any, Self
 import sqlalchemy as sa
 
 from core.clock import Clock
-from core.db import Database, UtcDateTime, append_only, metadata
+from core.db import Database, UtcDateTime, append_only, insert_new, metadata
 from core.errors import BadInput, ServiceError, Unavailable
 from core.ids import new_id
 from core.limits import LIMITS
@@ -130,8 +130,9 @@ class UseBook:
 
     async def close(self) -> None:
         """What waits is written, and the life ends; without the one there is no other."""
-        if self._later is not None:
-            self._later.cancel()
+        async with self._writing:  # nobody is writing now: what is called off is no more than a rest
+            if self._later is not None:
+                self._later.cancel()
         try:
             if self._life:
                 await self._flush()
@@ -154,12 +155,12 @@ class UseBook:
         """A service key is about to be touched. Raises ``keyuse.not_written``, ``keyuse.too_long``: then it must not be."""
         row = self._row(ref, to_sign, event_id)
         self._require_written()
+        while len(self._rows) >= LIMITS["keyuse.most"]:  # no more than that may be lost
+            await self._flush()
         if not self._rows:
             self._since = asyncio.get_running_loop().time()
         self._rows.append(row)
-        if len(self._rows) >= LIMITS["keyuse.most"]:
-            await self._flush()
-        elif self._later is None or self._later.done():
+        if self._later is None or self._later.done():
             self._later = asyncio.create_task(self._in_a_moment())
 
     async def write(self, ref: KeyRef, to_sign: Digest | Message, event_id: str) -> None:
@@ -178,8 +179,7 @@ class UseBook:
         }  # fmt: skip
 
     def _require_written(self) -> None:
-        late = self._rows and asyncio.get_running_loop().time() - self._since > LIMITS["keyuse.hold_seconds"]
-        if late or len(self._rows) >= 2 * LIMITS["keyuse.most"]:
+        if self._rows and asyncio.get_running_loop().time() - self._since > LIMITS["keyuse.hold_seconds"]:
             raise Unavailable("keyuse.not_written")
 
     async def _in_a_moment(self) -> None:
@@ -191,12 +191,16 @@ class UseBook:
                 logger().warning("keyuse.not_written", code=code_of(error), count=len(self._rows))
 
     async def _flush(self) -> None:
+        """To its end, even if the caller is called off meanwhile: half of it would be written twice."""
+        await asyncio.shield(asyncio.ensure_future(self._write_all()))
+
+    async def _write_all(self) -> None:
         async with self._writing:
             rows = list(self._rows)
             if not rows:
                 return
             async with self._db.write() as uow:
-                await uow.execute(_INSERT, rows)
+                await uow.execute(insert_new(uow, use_table), rows)  # a commit whose answer was lost is made again
             del self._rows[: len(rows)]
             self._since = asyncio.get_running_loop().time()
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import datetime as dt
+import json
 import subprocess
+import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,8 +16,9 @@ from api.checking import Checker
 from api.roles import ProcessRole
 from core.ids import new_id
 from signer.requests.model import NewDocument, NewRequest, NewStep
+from tests.conftest import live_or_skip
 from tests.flows import phones, stores, town
-from tests.openbao import OpenBao, cluster
+from tests.openbao import OpenBao, binary, cluster
 from verification.report import Indication, Verdict
 
 pytestmark = pytest.mark.live
@@ -188,3 +191,31 @@ async def test_a_change_of_the_leader_is_not_noticed_by_anybody(tmp_path):
             nodes.step_down()
             phone = await approved(service, hand, link)
             assert (await phone.rested(25))["state"] == "signed"
+
+
+@pytest.mark.slow
+def test_the_demo_does_everything_with_an_openbao_it_starts_itself(tmp_path):
+    if binary() is None:
+        live_or_skip("OpenBao (bao)")
+    home = tmp_path / "demo"
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "api.cli",
+        "demo",
+        "--home",
+        str(home),
+        "--keys",
+        "openbao",
+        "--json",
+        "--no-serve",
+    ]
+    for _ in range(2):  # made, and taken up again
+        done = subprocess.run(command, env=town.environment(), capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["verdict"] == "genuine"
+    assert not (home / "key-file").exists()
+    command[command.index("openbao")] = "software"
+    other = subprocess.run(command, env=town.environment(), capture_output=True, text=True, check=False)
+    assert "demo.other_keys" in other.stdout + other.stderr

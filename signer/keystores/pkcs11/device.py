@@ -34,7 +34,6 @@ _LOST: Final = (
 
 _PIN: Final = (
     exceptions.PinIncorrect, exceptions.PinLocked, exceptions.PinExpired, exceptions.PinInvalid, exceptions.PinLenRange,
-    exceptions.UserPinNotInitialized,
 )  # fmt: skip
 
 _ANCHOR: Final = {
@@ -128,8 +127,7 @@ class Device:
         """A module just started, logged in; one worker at a time, and none after a PIN was refused."""
         fcntl.lockf(self._denied, fcntl.LOCK_EX)
         try:
-            token = self._token()
-            session = self._logged_in(token)
+            token, session = self._entered()
             self.maker = token.manufacturer_id.strip()
             self.product = f"{self.maker}, {token.model.strip()} {'.'.join(map(str, token.firmware_version))}"
             self.mechanisms = frozenset(token.slot.get_mechanisms())
@@ -140,34 +138,43 @@ class Device:
         finally:
             fcntl.lockf(self._denied, fcntl.LOCK_UN)
 
-    def _token(self) -> Any:
-        """Looked for again after a moment: SoftHSM does not see a token that another process is just writing to."""
+    def _entered(self) -> tuple[Any, Any]:
+        """Token and session; tried again after a moment, since SoftHSM half sees a token that another process writes to."""
         for pause in (*_PAUSES, None):
             try:
-                if self._library is None:
-                    self._library = pkcs11.lib(self._module)
-                else:
-                    self.end()
-                    self._library.initialize()
-                return self._library.get_token(token_label=self.label)
-            except exceptions.NoSuchToken:
+                token = self._token()
+                return token, self._logged_in(token)
+            except (exceptions.NoSuchToken, exceptions.UserPinNotInitialized) as error:
                 if pause is None:
-                    raise Unavailable("key.unavailable", detail="no token of that label") from None
+                    missing = isinstance(error, exceptions.NoSuchToken)
+                    detail = "no token of that label" if missing else "the token has no user PIN"
+                    raise Unavailable("key.unavailable", detail=detail) from None
                 time.sleep(pause)
-            except exceptions.MultipleTokensReturned:
-                raise Unavailable("key.unavailable", detail="several tokens of that label") from None
-            except pkcs11.PKCS11Error:
-                raise Unavailable("key.unavailable", detail="module") from None
         raise AssertionError
+
+    def _token(self) -> Any:
+        try:
+            if self._library is None:
+                self._library = pkcs11.lib(self._module)
+            else:
+                self.end()
+                self._library.initialize()
+            return self._library.get_token(token_label=self.label)
+        except exceptions.NoSuchToken:
+            raise
+        except exceptions.MultipleTokensReturned:
+            raise Unavailable("key.unavailable", detail="several tokens of that label") from None
+        except pkcs11.PKCS11Error:
+            raise Unavailable("key.unavailable", detail="module") from None
 
     def _logged_in(self, token: Any) -> Any:
         if os.pread(self._denied, 1, 0) == b"\1":
             raise Refused("key.denied", detail="pin")
         try:
             return token.open(rw=True, user_pin=self._pin())
-        except _PIN as error:
-            open("/tmp/h3/why","a").write(type(error).__name__+"\n"); os.pwrite(self._denied, b"\1", 0)
-            raise Refused("key.denied", detail="pin" + type(error).__name__) from None
+        except _PIN:
+            os.pwrite(self._denied, b"\1", 0)
+            raise Refused("key.denied", detail="pin") from None
 
     def _pin(self) -> str:
         try:

@@ -56,11 +56,17 @@ async def test_uses_are_written_together_a_moment_later(db, book, ref, monkeypat
     assert (bytes(first.input), first.name, first.version, first.purpose) == (digest(0).value, "qr-1", 1, "qr")
 
 
-async def test_a_full_book_is_written_before_the_key_is_touched(db, book, ref):
+async def test_a_full_book_is_written_before_the_next_key_is_touched(db, book, ref):
+    most = LIMITS["keyuse.most"]
     async with book:
-        for n in range(LIMITS["keyuse.most"]):
+        for n in range(most):
             await book.note(ref, digest(n), "e")
-        assert len(await rows(db)) == LIMITS["keyuse.most"]
+        assert await rows(db) == []
+        await book.note(ref, digest("next"), "e")
+        assert len(await rows(db)) == most
+        await asyncio.gather(*(book.note(ref, digest((n, "at once")), "e") for n in range(4 * most)))
+        assert len(book._rows) <= most
+    assert len(await rows(db)) == 5 * most + 1
 
 
 async def test_what_waits_is_written_when_the_book_is_closed(db, book, ref):
@@ -132,10 +138,39 @@ async def test_a_full_book_that_cannot_be_written_stops_the_caller(db, book, ref
         right = db.write
         monkeypatch.setattr(db, "write", lambda: (_ for _ in ()).throw(Unavailable("database.unavailable")))
         await book.note(ref, digest(1), "e")
+        await book.note(ref, digest(2), "e")
         for _ in range(2):
             with pytest.raises(Unavailable):
-                await book.note(ref, digest(2), "e")
+                await book.note(ref, digest(3), "e")
         monkeypatch.setattr(db, "write", right)
+
+
+async def test_a_caller_that_is_called_off_while_the_book_is_written_does_no_harm(db, book, ref, monkeypatch):
+    monkeypatch.setitem(LIMITS, "keyuse.most", 3)
+    async with book:
+        for round_ in range(20):
+            callers = [asyncio.create_task(book.note(ref, digest((round_, n)), "e")) for n in range(3)]
+            for _ in range(round_):
+                await asyncio.sleep(0)
+            for caller in callers:
+                caller.cancel()
+            await asyncio.gather(*callers, return_exceptions=True)
+        await book.note(ref, digest("last"), "last")
+    written = await rows(db)
+    assert "last" in {r.event for r in written}
+    assert len({r.id for r in written}) == len(written)
+    assert len({bytes(r.input) for r in written}) == len(written)
+
+
+async def test_a_book_is_closed_while_it_is_being_written(db, ref, tmp_path, monkeypatch):
+    monkeypatch.setitem(LIMITS, "keyuse.flush_ms", 1)
+    for pause in (0, 0.001, 0.002, 0.003, 0.005):
+        async with UseBook(db=db, clock=SystemClock(), folder=tmp_path / "executors") as book:
+            for n in range(4):
+                await book.note(ref, digest((pause, n)), "e")
+                await asyncio.sleep(pause)
+    assert len(await rows(db)) == 20
+    assert all(life.ended_at for life in await rows(db, use_life_table))
 
 
 async def test_a_book_that_is_not_open_lets_no_key_be_used(book, ref):

@@ -75,3 +75,16 @@ async def test_an_unknown_key_of_a_token_pulled_out_is_not_called_missing(hsm, o
         await store.public_key(ref)
     hsm.insert()
     assert await store.public_key(ref) == ref.spki
+
+
+async def test_services_that_start_while_others_write_to_the_token_all_open_it(open_store):
+    """SoftHSM half sees a token that another process is writing to: no token, or one without a PIN, for a moment."""
+
+    async def serve(number):
+        store = open_store(workers=2)
+        refs = [await store.create(f"seal-{number}-{n}", KeyPurpose.SEAL, P256) for n in range(2)]
+        for ref in refs:
+            values = await store.sign_batch(ref, [Digest.of(b"x")] * 60, purpose=KeyPurpose.SEAL, event_id="e")
+            assert all(isinstance(value, bytes) for value in values)
+
+    await asyncio.gather(*(serve(number) for number in range(6)))
