@@ -24,6 +24,10 @@ bench: $(VENV)/.ready
 	@PYTHONPATH=. $(RUN) bench.bench_large
 	@PYTHONPATH=. $(RUN) bench.bench_copy 2>/dev/null
 	@PYTHONPATH=. $(RUN) bench.bench_doors 2>/dev/null
+	@PYTHONPATH=. $(RUN) bench.bench_requests 2>/dev/null
+	@PYTHONPATH=. $(RUN) bench.bench_transit
+	@PYTHONPATH=. $(RUN) bench.bench_stores
+	@PYTHONPATH=. $(RUN) bench.bench_pkcs11
 
 screens: $(VENV)/.ready
 	@PYTHONPATH=. $(RUN) tests.browser.screenshots docs/screens

@@ -173,7 +173,8 @@ class Settings(BaseSettings):
         default=None, description="Its secret id or the wrapping token of one, with approle."
     )
     vault_custodian_role: str = Field(
-        default="", description="Role of the identity that ends keys there, while there is one; empty: no key can be ended."
+        default="",
+        description="Role of the identity that ends keys there, while there is one; empty: no key can be ended.",
     )
     vault_custodian_role_id: str = Field(default="", description="Its role id, with approle.")
     vault_custodian_secret_id_file: Path | None = Field(
