@@ -4,9 +4,12 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Protocol, Self
 
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, utils
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from core.certificates import verify_signature
@@ -142,7 +145,7 @@ def require_fitting(ref: KeyRef, to_sign: Digest | Message, purpose: KeyPurpose)
 
 def checked(ref: KeyRef, to_sign: Digest | Message, signature: bytes) -> bytes:
     """The rule after: a value that does not verify with the pinned public key is never released."""
-    key: Any = load_der_public_key(ref.spki)
+    key = _public(ref.spki)
     try:
         if isinstance(to_sign, Message):
             verify_signature(key, signature, to_sign.value, ref.algorithm)
@@ -153,10 +156,13 @@ def checked(ref: KeyRef, to_sign: Digest | Message, signature: bytes) -> bytes:
     return signature
 
 
-def _verify_digest(key: Any, signature: bytes, digest: Digest, algorithm: SignatureAlgorithm) -> None:
-    from cryptography.hazmat.primitives import hashes  # noqa: PLC0415
-    from cryptography.hazmat.primitives.asymmetric import ec, padding, utils  # noqa: PLC0415
+@lru_cache(maxsize=1024)
+def _public(spki: bytes) -> Any:
+    """Read once a key: five hundred signatures of one approval are verified with the same."""
+    return load_der_public_key(spki)
 
+
+def _verify_digest(key: Any, signature: bytes, digest: Digest, algorithm: SignatureAlgorithm) -> None:
     hashed = utils.Prehashed(hashes.SHA384() if digest.algorithm == "sha384" else hashes.SHA256())
     if algorithm.value.startswith("ecdsa"):
         key.verify(signature, digest.value, ec.ECDSA(hashed))
