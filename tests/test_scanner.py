@@ -1,5 +1,7 @@
 """The scanner sees what it must see, in a run of its own."""
 
+from pathlib import Path
+
 import pytest
 
 from tests import scanner
@@ -15,10 +17,11 @@ pytest_plugins = ["pytester"]
         ("import logging; logging.getLogger().warning('1234-5678')", True), ("print('vault:v1:MEUCIQ', 'signer.sock')", False),
     ],
 )  # fmt: skip
-def test_a_secret_in_print_log_or_traceback_fails_its_test(pytester, line, found):
+def test_a_secret_in_print_log_or_traceback_fails_its_test(pytester, monkeypatch, line, found):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     pytester.makeconftest("from tests.scanner import pytest_runtest_makereport, secret\nsecret('1234' + '-5678')\n")
     pytester.makepyfile(f"def test_it():\n    {line}\n")
-    result = pytester.runpytest_inprocess(
+    result = pytester.runpytest_subprocess(
         "-p", "no:cacheprovider", "-p", "no:xdist", "-o", "asyncio_default_fixture_loop_scope=function"
     )
     said = result.stdout.str()

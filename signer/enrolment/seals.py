@@ -27,7 +27,12 @@ class SealProofs:
     store: KeyStore
 
     async def serve(self) -> None:
-        """Until each is proven; a store that is away is waited for."""
+        """Until cancelled, as all work of a signer; there is nothing left to do once each is proven."""
+        await self.prove_all()
+        await asyncio.Event().wait()
+
+    async def prove_all(self) -> None:
+        """Returns when each is proven or stopped; a store that is away is waited for."""
         left = await self._seals()
         while True:
             left = [each for each in left if not await self._prove(each)]

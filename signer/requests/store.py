@@ -106,9 +106,10 @@ async def find(uow: UnitOfWork, request_id: str) -> RequestView | None:
 
 
 async def _whole(uow: UnitOfWork, row: sa.Row[Any], *, papers: bool = True) -> RequestView:
+    # without a lock PostgreSQL reads each of these as of its own moment: a step that is seen signed has its revision there
+    steps = tuple(map(_step, await uow.execute(_STEPS, {"request": row.id})))
     documents = await uow.execute(_DOCUMENTS, {"request": row.id}) if papers else ()
-    steps = await uow.execute(_STEPS, {"request": row.id})
-    return RequestView(**_request(row), documents=tuple(map(_document, documents)), steps=tuple(map(_step, steps)))
+    return RequestView(**_request(row), documents=tuple(map(_document, documents)), steps=steps)
 
 
 async def get(uow: UnitOfWork, request_id: str) -> RequestView:

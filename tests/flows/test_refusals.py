@@ -106,7 +106,12 @@ async def test_an_order_under_another_key_than_was_approved_is_never_signed(serv
     service.credentials._known.clear()
     with pytest.raises((Broken, Refused)) as refusal:
         await service.jobs.run("copy", copy.id)
-    assert refusal.value.code in {"signing.key_is_not_the_certificates", "key.wrong_purpose", "activation.mismatch"}
+    assert refusal.value.code in {
+        "signing.key_is_not_the_certificates",
+        "key.wrong_purpose",
+        "key.wrong_role",
+        "activation.mismatch",
+    }
 
 
 async def test_a_seal_key_past_its_life_seals_no_code(tmp_path):

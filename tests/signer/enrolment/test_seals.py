@@ -29,7 +29,7 @@ async def state_of(office):  # noqa: F811
 
 
 async def test_a_seal_whose_certificate_is_its_keys_stays_and_the_proof_is_booked(office, proofs):  # noqa: F811
-    await asyncio.wait_for(proofs.serve(), 10)
+    await asyncio.wait_for(proofs.prove_all(), 10)
     seal, key = await state_of(office)
     assert key.state is KeyState.ACTIVE
     async with office.db.read() as uow:
@@ -65,7 +65,7 @@ async def test_a_store_that_is_away_is_waited_for(office, proofs, monkeypatch): 
                 raise Unavailable("key.sealed")
             return await real.sign(*args, **kwargs)
 
-    await asyncio.wait_for(dataclasses.replace(proofs, store=Away()).serve(), 10)
+    await asyncio.wait_for(dataclasses.replace(proofs, store=Away()).prove_all(), 10)
     assert len(calls) == 3
     _, key = await state_of(office)
     assert key.state is KeyState.ACTIVE
@@ -80,9 +80,19 @@ async def test_a_key_that_is_gone_is_stopped_and_does_not_stop_the_others(office
 
     _, key = await state_of(office)
     try:
-        await asyncio.wait_for(dataclasses.replace(proofs, store=Gone()).serve(), 10)
+        await asyncio.wait_for(dataclasses.replace(proofs, store=Gone()).prove_all(), 10)
         _, now = await state_of(office)
         assert now.state is KeyState.STOPPED
     finally:
         async with office.db.write() as uow:
             await Registry(office.clock).resume(uow, key.id, "test")
+
+
+async def test_the_signer_goes_on_when_every_seal_is_proven(office, proofs):  # noqa: F811
+    """Work of a signer that ends would end the process."""
+    serving = asyncio.create_task(proofs.serve())
+    await asyncio.sleep(1)
+    assert not serving.done()
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving

@@ -6,6 +6,7 @@ import dataclasses
 import pytest
 import structlog
 
+from api.keystores import KeyRing
 from core.db import Database
 from core.errors import Broken, Conflict, NotFound, Refused, Unavailable
 from core.limits import LIMITS
@@ -16,6 +17,7 @@ from signer.keystores.model import KeyPurpose, StoredKey
 from signer.keystores.records import budget_table, pace_table
 from signer.keystores.registry import Registry, Rule
 from signer.keystores.rules import PERSONAL, ROLES, RuledKey, Rules, begin_anew, used_today
+from signer.keystores.stores import KeyStores
 
 P256 = SignatureAlgorithm.ECDSA_P256_SHA256
 
@@ -273,15 +275,18 @@ async def test_what_is_given_back_in_another_minute_is_lost(keys):
 
 
 async def test_an_opened_key_is_behind_its_rules_unless_a_person_approved(keys):
-    rules = keys.process()
-    opener = rules.opener(keys.store)
+    class Book:
+        async def note(self, *_):
+            """Another test's."""
+
+    ring = KeyRing(stores=KeyStores(keys.store), rules=keys.process(), book=Book())
     for purpose in KeyPurpose:
         ref = await keys.make(purpose, f"k-{purpose.value}", per_day=1)
         credential = Credential(
             id="c", realm=Realm.TRAINING, purpose=purpose, owner="o", key=ref, certificate=None, chain=(),
             created_at=keys.clock.now(),
         )  # fmt: skip
-        key = opener(credential, "e")
+        key = ring.open(credential, "e")
         assert isinstance(key, RuledKey) is (purpose not in PERSONAL)
         assert await key.sign(Digest.of(b"x"))
         if purpose not in PERSONAL:
