@@ -40,13 +40,14 @@ def once(folder: Path, kind: str) -> float:
         [sys.executable, "-P", "-m", "bench.bench_stores", str(folder / kind)], check=True, capture_output=True, text=True,
         env={**town.environment(), **env, "DAUSO_LOG_LEVEL": "error"},
     )  # fmt: skip
-    return float(done.stdout.split()[-1])
+    return next(float(line) for line in done.stdout.splitlines() if line[:1].isdigit() and line.replace(".", "").isdigit())
 
 
 async def child(home: Path) -> None:
     """The copies of one process; both files of the barrier are its own."""
     for old in home.glob("ready-*"):
         old.unlink()
+    (home / "out").mkdir(exist_ok=True)
     (home / "ready-other").touch()
     await bench_copy.ours(home, scan_pdf(), "me")
 

@@ -52,6 +52,7 @@ Prepared = pades.PreparedSignature | cades.PreparedDigest
 
 _t = order_table.c
 _ORDERS_OF = sa.select(order_table).where(_t.activation_tx == sa.bindparam("tx")).order_by(_t.position, _t.id)
+_UNSPENT = sa.select(sa.func.count()).where(_t.activation_tx == sa.bindparam("tx"), _t.state == "prepared")
 _INTEND = (
     order_table.update()
     .where(_t.id.in_(sa.bindparam("orders", expanding=True)), _t.state == "prepared")
@@ -317,7 +318,7 @@ async def _paid(desk: SigningDesk, waiting: Sequence[SigningOrder], credential: 
         yield
         return
     async with desk.db.read() as uow:
-        count = sum(o.state == "prepared" for o in await desk.orders_of(uow, first.activation_tx))
+        count = (await uow.execute(_UNSPENT, {"tx": first.activation_tx})).scalar_one()
     async with desk.rules.spending(credential.key, max(count, 1), first.role):
         yield
 

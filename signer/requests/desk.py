@@ -147,9 +147,9 @@ class RequestDesk(Parts):
         """Who waits for another step of the request hears of its end too."""
         if self._waiting:
             async with self.signing.db.read() as uow:
-                steps = (await store.get(uow, request_id)).steps
-            for step in steps:
-                self._settled(step.id)
+                steps = await store.steps_of(uow, request_id)
+            for step_id in steps:
+                self._settled(step_id)
 
     def _settled(self, step_id: str) -> None:
         for future in self._waiting.pop(step_id, ()):

@@ -30,6 +30,7 @@ __all__ = [
     "settle_request",
     "standing",
     "step_of_order",
+    "steps_of",
     "touch",
 ]
 
@@ -51,6 +52,7 @@ _STEPS = (
     .where(step_table.c.request_id == sa.bindparam("request"))
     .order_by(step_table.c.position, step_table.c.place, step_table.c.id)
 )
+_STEP_IDS = sa.select(step_table.c.id).where(step_table.c.request_id == sa.bindparam("request"))
 _TOUCH = (
     request_table.update()
     .where(request_table.c.id == sa.bindparam("which"), request_table.c.version == sa.bindparam("before"))
@@ -208,6 +210,11 @@ async def standing(uow: UnitOfWork, step_id: str) -> Standing | None:
     """Where a step and its request stand, at the price of one look; None for no step of ours."""
     row = (await uow.execute(_STANDING, {"step": step_id})).first()
     return None if row is None else Standing(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public spelling
+
+
+async def steps_of(uow: UnitOfWork, request_id: str) -> list[str]:
+    """Ids of a request's steps."""
+    return list((await uow.execute(_STEP_IDS, {"request": request_id})).scalars())
 
 
 async def step_of_order(uow: UnitOfWork, order_id: str) -> str | None:
