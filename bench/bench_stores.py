@@ -40,7 +40,9 @@ def once(folder: Path, kind: str) -> float:
         [sys.executable, "-P", "-m", "bench.bench_stores", str(folder / kind)], check=True, capture_output=True, text=True,
         env={**town.environment(), **env, "DAUSO_LOG_LEVEL": "error"},
     )  # fmt: skip
-    return next(float(line) for line in done.stdout.splitlines() if line[:1].isdigit() and line.replace(".", "").isdigit())
+    return next(
+        float(line) for line in done.stdout.splitlines() if line[:1].isdigit() and line.replace(".", "").isdigit()
+    )
 
 
 async def child(home: Path) -> None:
