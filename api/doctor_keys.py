@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -30,6 +30,7 @@ from signer.keystores.model import KeyStore
 from signer.keystores.policies import Identity, Policy, bundle_sha256, policy_for, same_text
 from signer.keystores.registry import KeyState, Registry
 from signer.keystores.stores import KeyStores
+from signer.keystores.transit import TransitKeyStore
 
 __all__ = ["KeyDoctor", "Row", "look", "realm_of"]
 
@@ -95,8 +96,8 @@ class KeyDoctor:
         health = await store.health()
         mark = f" · {_both('key.not_for_production')}" if store.not_for_production else ""
         rows: list[Row] = [(name, health.state == "open", f"{health.state}, {health.detail}{mark}")]
-        if store.name == "transit":
-            for who, vault in _sessions(store).items():
+        if isinstance(store, TransitKeyStore):
+            for who, vault in store.sessions.items():
                 rows += await self._session(who, vault)
             rows += await self._decided(store)
         return rows
@@ -145,13 +146,13 @@ class KeyDoctor:
                 strange.append(each)
         return found, strange
 
-    async def _decided(self, store: KeyStore) -> list[Row]:
+    async def _decided(self, store: TransitKeyStore) -> list[Row]:
         """The digest that two administrators decided is that of what this release generates."""
         async with self.db.read() as uow:
             decided = await Policies(self.clock).decided(uow, self.realm, store.name)
         if not decided:
             return []
-        soft = next(iter(_sessions(store).values())).capabilities.soft_delete
+        soft = store.sessions["signer"].capabilities.soft_delete
         mounts = self.settings.transit_mounts.split(",")
         now = bundle_sha256([policy_for(each, mounts, soft_delete=soft) for each in Identity])
         return [("transit policies decided", decided == now, f"{decided[:12]}, generated {now[:12]}")]
@@ -217,16 +218,6 @@ class KeyDoctor:
 
 
 _KNOWN: Final = frozenset({"software", "transit", "pkcs11"})
-
-
-def _sessions(store: Any) -> dict[str, Vault]:
-    """The identities that this process logs in as."""
-    found = {"signer": store._vault, "enroller": store._enroller, "custodian": store._admin}  # noqa: SLF001 - the port has no word for sessions
-    seen: dict[str, Vault] = {}
-    for who, vault in found.items():
-        if vault is not None and vault not in seen.values():
-            seen[who] = vault
-    return seen
 
 
 def _token(name: str, left: float | None) -> Row:

@@ -14,7 +14,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from core.errors import Broken
-from signer.formats.pades import PreparedSignature
 from signer.requests.signed import Signed
 from verification.engine.cms import CmsFault, open_cms, open_token
 from verification.engine.paths import Revocation, find_path, revocation_of
@@ -41,8 +40,7 @@ class LastLook:
 
     def require_fits(self, document: bytes, signed: Signed) -> None:
         """The value against the bytes, the certificate and the time-stamp. Raises ``request.self_check``."""
-        prepared = PreparedSignature.from_json(signed.order.prepared, b"")
-        zero, start, end, rest = prepared.byte_range
+        zero, start, end, rest = signed.order.prepared["byte_range"]
         view = memoryview(document)
         try:
             hole = bytes.fromhex(document[start + 1 : end - 1].decode("ascii"))

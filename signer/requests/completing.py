@@ -9,6 +9,7 @@ A crash between the two leaves finished files that nobody was given; repeating m
 """
 
 import asyncio
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -18,7 +19,7 @@ from core.errors import Broken
 from core.jobs import Note
 from core.limits import LIMITS
 from signer.ceremony import in_pieces
-from signer.formats import cades, dss, pades
+from signer.formats import cades, dss
 from signer.requests import detached, store
 from signer.requests.checking import LastLook
 from signer.requests.ending import signed_said
@@ -100,10 +101,12 @@ async def _validation(parts: Parts, signed: list[Signed]) -> tuple[list[bytes], 
 
 def _update(data: bytes, signed: list[Signed], validation: tuple[list[bytes], list[bytes], list[bytes]]) -> bytes:
     """On the ground of this revision, which the opening of its signature read."""
-    grounds = (pades.PreparedSignature.from_json(each.order.prepared, b"").ground for each in signed)
-    ground = next((each for each in grounds if each is not None and each.size == len(data)), None)
-    if ground is None:
-        raise Broken("request.self_check", detail="ground")
+    grounds = (each.order.prepared.get("ground", {}) for each in signed)
+    kept: dict[str, Any] = next((each for each in grounds if each.get("size") == len(data)), {})
+    try:
+        ground = dss.Ground.from_json(kept)
+    except (KeyError, TypeError, ValueError) as error:
+        raise Broken("request.self_check", detail="ground") from error
     certificates, ocsps, crls = validation
     return dss.update(ground, certificates=certificates, ocsps=ocsps, crls=crls)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -60,7 +61,7 @@ def _certificate(credential: Credential) -> list[Fact]:
 
 
 @dataclass(slots=True, kw_only=True)
-class KeyAct(Act):
+class KeyAct(Act, ABC):
     """One that a whole signer stands behind."""
 
     async def run(self) -> Done:
@@ -81,9 +82,9 @@ class KeyAct(Act):
         """With which the home is opened."""
         return self.settings
 
+    @abstractmethod
     async def act(self, service: Service, protocol: Protocol) -> None:
         """The steps."""
-        raise NotImplementedError
 
 
 @dataclass(slots=True, kw_only=True)

@@ -66,6 +66,16 @@ class TransitKeyStore:
     def __repr__(self) -> str:
         return f"TransitKeyStore(mounts={self._mounts!r})"
 
+    @property
+    def sessions(self) -> dict[str, Vault]:
+        """By identity, each session once: who signs may also be who creates."""
+        named = {"signer": self._vault, "enroller": self._enroller, "custodian": self._admin}
+        found: dict[str, Vault] = {}
+        for who, vault in named.items():
+            if vault is not None and vault not in found.values():
+                found[who] = vault
+        return found
+
     # making
 
     async def create(self, name: str, purpose: KeyPurpose, algorithm: SignatureAlgorithm) -> KeyRef:
