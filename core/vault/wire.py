@@ -22,9 +22,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from http.cookiejar import DefaultCookiePolicy
 from time import monotonic
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import requests
 import urllib3
@@ -32,6 +32,7 @@ from hvac.adapters import RawAdapter
 from hvac.exceptions import VaultError
 from pydantic import SecretBytes, SecretStr
 from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
@@ -162,12 +163,32 @@ class _Transport(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
 
 
+class _Session(requests.Session):
+    """What sessions do for browsers is left out: cookies, redirects, proxies, hooks, names looked up in the environment.
+
+    It is not needed here, may do harm, and costs as much as the server's signature.
+    """
+
+    def request(  # type: ignore[override]  # hvac's adapter is the one caller, and gives just these
+        self, method: str, url: str, *, headers: dict[str, str], params: Mapping[str, Any] | None, data: bytes | None,
+        timeout: tuple[float, float], **_: Any,
+    ) -> requests.Response:  # fmt: skip
+        """``_``: what hvac repeats of the session's own settings, and ``allow_redirects``."""
+        request = requests.PreparedRequest()
+        request.method = method
+        request.url = f"{url}?{urlencode(params)}" if params else url
+        request.headers = CaseInsensitiveDict(dict(self.headers) | headers)
+        request.body = data
+        if data is not None:
+            request.headers["Content-Length"] = str(len(data))
+        return self.get_adapter(url).send(request, stream=True, timeout=timeout, verify=self.verify, cert=self.cert)
+
+
 class _Client:
     """One thread's session under one hvac adapter."""
 
     def __init__(self, config: VaultConfig) -> None:
-        self.session = requests.Session()
-        self.session.trust_env = False
+        self.session = _Session()
         self.session.verify = str(config.ca_file) if config.ca_file else True
         if isinstance(config.login, Cert):
             self.session.cert = (str(config.login.cert_file), str(config.login.key_file))
@@ -175,7 +196,6 @@ class _Client:
         self.session.headers.update({
             "User-Agent": "dauso", "Accept": "application/json", "Accept-Encoding": "identity",
         })  # fmt: skip
-        self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         for scheme in ("https://", "http://"):
             self.session.mount(scheme, _Transport(pool_connections=1, pool_maxsize=1, max_retries=0))
         # no token in it: it is given with each call, so a new login needs no lock
@@ -271,7 +291,7 @@ class Wire:
         left = max(deadline - monotonic(), 0.01)
         response = client.adapter.request(
             "GET" if call.method == "LIST" else call.method, f"/v1/{call.path}", headers=headers, raise_exception=False,
-            params=query or None, data=data, timeout=(min(self._config.connect_seconds, left), left), stream=True,
+            params=query or None, data=data, timeout=(min(self._config.connect_seconds, left), left),
         )  # fmt: skip
         try:
             body, intact = _read(response, deadline)
