@@ -49,6 +49,7 @@ from signer.enrolment.seals import SealProofs
 from signer.keystores.model import KeyPurpose, KeyStore
 from signer.keystores.stores import KeyStores
 from signer.keystores.work import KeyWork
+from signer.orders import Orders
 from signer.papers import PageCache
 from signer.providers.desk import ProviderDesk
 from signer.reports.desk import SheetDesk
@@ -206,7 +207,7 @@ async def open_signer(
     providers = remote_providers(basis, heard)
     desk = SigningDesk(
         db=db, clock=clock, credentials=parts.credentials, documents=documents, log=log, open_key=open_key,
-        timestamps=timestamps, relying_party=rp, rules=keys.rules,
+        timestamps=timestamps, relying_party=rp, orders=Orders(clock), rules=keys.rules,
         providers=providers.keys(lambda order_id: shown_at_provider(db, order_id)),
     )  # fmt: skip
 

@@ -15,8 +15,9 @@ from core.errors import Conflict, Refused
 from core.limits import LIMITS
 from core.values import Digest
 from signer.activation import redeem
-from signer.ceremony import SigningDesk, SigningOrder
+from signer.ceremony import SigningDesk
 from signer.credentials import Credential
+from signer.orders import SigningOrder
 from signer.records import order_table
 
 __all__ = ["Approver", "Question", "asked_again", "ensure_approved", "open_question"]

@@ -22,97 +22,27 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
-
-import sqlalchemy as sa
 
 from audit.events import Leaf, LeafType, commit
 from audit.log import Log
 from core.certificates import Certificate
 from core.clock import Clock
-from core.db import Database, UnitOfWork, row_by
+from core.db import Database, UnitOfWork
 from core.errors import Broken, Conflict, NotFound, Refused, ServiceError
 from core.formats.cms import CmsProfile, signature_timestamp_attribute
-from core.ids import new_id, random_bytes
+from core.ids import new_id
 from core.jobs import Note
-from core.limits import LIMITS
 from core.objects import Documents
 from core.signing import SigningKey, Timestamper
-from core.values import Digest, Realm
+from core.values import Digest
 from signer.activation import redeem
 from signer.activation.passkeys import RelyingParty
 from signer.credentials import Credential, Credentials, OpenKey
 from signer.formats import cades, pades
 from signer.keystores.rules import Rules
-from signer.records import order_table
+from signer.orders import Orders, Prepared, SigningOrder, in_pieces
 
-__all__ = ["Approve", "Guard", "RemoteKey", "Settle", "SigningDesk", "SigningOrder", "in_pieces", "profile_of", "sign"]
-
-Prepared = pades.PreparedSignature | cades.PreparedDigest
-
-_t = order_table.c
-_ORDERS_OF = sa.select(order_table).where(_t.activation_tx == sa.bindparam("tx")).order_by(_t.position, _t.id)
-_UNSPENT = sa.select(sa.func.count()).where(_t.activation_tx == sa.bindparam("tx"), _t.state == "prepared")
-_INTEND = (
-    order_table.update()
-    .where(_t.id.in_(sa.bindparam("orders", expanding=True)), _t.state == "prepared")
-    .values(state="intended", intended_at=sa.bindparam("at"))
-)
-_MAKE = (
-    order_table.update()
-    .where(_t.id == sa.bindparam("order"), _t.state == "intended")
-    .values(state="made", signed_document=sa.bindparam("name"), made_at=sa.bindparam("at"))
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SigningOrder:
-    """One digest to be signed: by whom, approved by which activation."""
-
-    id: str
-    realm: Realm
-    role: str
-    """``certifier``, ``seal``, ``signer``: the purpose in the activation's record."""
-    credential_id: str
-    person_id: str
-    activation_tx: str
-    """Empty where somebody else's service asks the person (``provider``)."""
-    position: int
-    """Place of its digest in the approved list, from 0."""
-    provider: str | None
-    document: str
-    """Name of the stored prepared bytes."""
-    prepared: dict[str, Any]
-    salt: bytes
-    state: str
-    signed_document: str | None
-
-    @property
-    def size(self) -> int:
-        """Bytes of the signed document; 0 for a bare digest."""
-        _, _, start, rest = self.prepared.get("byte_range", (0, 0, 0, 0))
-        return int(start) + int(rest)
-
-    def digest(self) -> Digest:
-        """What is approved and signed."""
-        return Digest.from_hex(self.prepared["digest"], self.prepared["to_sign"])
-
-
-_T = TypeVar("_T")
-
-
-def in_pieces(items: Sequence[_T], sizes: Sequence[int]) -> list[list[_T]]:
-    """What is done together: at most ``signing.piece`` of them and, but for a single large one, ``signing.piece_bytes``."""
-    pieces: list[list[_T]] = []
-    room = 0
-    for item, size in zip(items, sizes, strict=True):
-        if not pieces or len(pieces[-1]) == LIMITS["signing.piece"] or size > room:
-            pieces.append([])
-            room = LIMITS["signing.piece_bytes"]
-        pieces[-1].append(item)
-        room -= size
-    return pieces
-
+__all__ = ["Approve", "Guard", "RemoteKey", "Settle", "SigningDesk", "profile_of", "sign"]
 
 RemoteKey = Callable[[SigningOrder, Credential], SigningKey]
 """The key of an order that a provider signs: its ``sign`` asks the person there and answers when the value is verified."""
@@ -137,49 +67,12 @@ class SigningDesk:
     timestamps: Timestamper
     relying_party: RelyingParty
     """The signing origin: the only one whose approvals count."""
+    orders: Orders
     rules: Rules
     """How often a key may be used, and whether it may be used at all."""
     providers: Mapping[str, RemoteKey] = field(default_factory=dict)
     spent: set[str] = field(default_factory=set)
     """Orders that this process has spent and not yet made: what else is ``intended`` was left by another one."""
-
-    async def place(
-        self, uow: UnitOfWork, *, realm: Realm, role: str, credential: Credential, person_id: str, activation_tx: str,
-        prepared: Prepared, document: str, position: int = 0, provider: str | None = None,
-    ) -> str:  # fmt: skip
-        """Record an order for stored prepared bytes; returns its id."""
-        order_id = new_id(self.clock)
-        await uow.execute(
-            order_table.insert(),
-            {
-                "id": order_id, "realm": realm, "role": role, "credential_id": credential.id, "person_id": person_id,
-                "activation_tx": activation_tx, "position": position, "provider": provider, "document": document,
-                "prepared": prepared.to_json(), "salt": random_bytes(32), "state": "prepared", "prepared_at": self.clock.now(),
-            },
-        )  # fmt: skip
-        return order_id
-
-    async def order(self, uow: UnitOfWork, order_id: str) -> SigningOrder:
-        """By id. Raises ``signing.no_such_order``."""
-        row = (await uow.execute(row_by(order_table.c.id), {"value": order_id})).first()
-        if row is None:
-            raise NotFound("signing.no_such_order", order=order_id)
-        return _order(row)
-
-    async def orders_of(self, uow: UnitOfWork, activation_tx: str) -> list[SigningOrder]:
-        """All orders under one approval, in the order of its digests, also dropped ones."""
-        return [_order(row) for row in await uow.execute(_ORDERS_OF, {"tx": activation_tx})]
-
-    async def drop(self, uow: UnitOfWork, order_ids: Sequence[str]) -> None:
-        """They will never be signed, unless they are already."""
-        t = order_table.c
-        await uow.execute(order_table.update().where(t.id.in_(order_ids), t.state != "made").values(state="dropped"))
-
-
-def _order(row: sa.Row[Any]) -> SigningOrder:
-    names = SigningOrder.__dataclass_fields__
-    values = {k: v for k, v in row._mapping.items() if k in names}  # noqa: SLF001
-    return SigningOrder(**{**values, "realm": Realm(row.realm)})
 
 
 async def sign(
@@ -191,7 +84,7 @@ async def sign(
     """
     # 1 check: the orders, the certificate's dates, the stored bytes
     async with desk.db.read() as uow:
-        orders = [await desk.order(uow, each) for each in order_ids]
+        orders = [await desk.orders.get(uow, each) for each in order_ids]
         credential = await desk.credentials.get(uow, orders[0].credential_id)
     names = {o.id: o.signed_document for o in orders if o.state == "made" and o.signed_document is not None}
     todo = [o for o in orders if o.id not in names]
@@ -238,7 +131,7 @@ async def sign(
                 leaves = [_leaf(desk, o, credential, LeafType.SIGNATURE_MADE, value)
                           for o, value in zip(piece, signatures, strict=True)]  # fmt: skip
                 await desk.log.append(uow, *leaves)
-                await _made(uow, done, desk.clock)
+                await desk.orders.make(uow, done)
                 await settle(uow, done)
             names.update(done)
             desk.spent.difference_update(done)
@@ -280,7 +173,7 @@ async def _spend(desk: SigningDesk, waiting: Sequence[SigningOrder], credential:
     spki = Certificate.parse(credential.certificate).spki
     first = waiting[0]
     async with _paid(desk, waiting, credential), desk.db.write() as uow:
-        orders = list(waiting) if first.provider else await desk.orders_of(uow, first.activation_tx)
+        orders = list(waiting) if first.provider else await desk.orders.under(uow, first.activation_tx)
         live = [o for o in orders if o.state == "prepared"]
         if not {o.id for o in waiting} <= {o.id for o in live}:  # who goes on with another order was first
             raise Conflict("signing.not_in_state", order=first.id, state="prepared")
@@ -294,9 +187,7 @@ async def _spend(desk: SigningDesk, waiting: Sequence[SigningOrder], credential:
                 person_id=first.person_id, digests=[o.digest().value for o in orders], realm=first.realm, purpose=first.role,
             )  # fmt: skip
         await desk.log.append(uow, *(_leaf(desk, o, credential, LeafType.KEY_USE_INTENDED) for o in live))
-        moved = await uow.execute(_INTEND, {"orders": [o.id for o in live], "at": desk.clock.now()})
-        if moved.rowcount != len(live):
-            raise Conflict("signing.not_in_state", order=first.id, state="prepared")
+        await desk.orders.intend(uow, live)
     desk.spent.update(o.id for o in live)
 
 
@@ -318,7 +209,7 @@ async def _paid(desk: SigningDesk, waiting: Sequence[SigningOrder], credential: 
         yield
         return
     async with desk.db.read() as uow:
-        count = (await uow.execute(_UNSPENT, {"tx": first.activation_tx})).scalar_one()
+        count = await desk.orders.unspent(uow, first.activation_tx)
     async with desk.rules.spending(credential.key, max(count, 1), first.role):
         yield
 
@@ -371,14 +262,6 @@ def _embedded(prepared: Prepared, profile: CmsProfile, signature: bytes, token: 
         signed = pades.embed(prepared, cms)
         pades.check(signed, prepared, profile.certificate)
     return signed
-
-
-async def _made(uow: UnitOfWork, names: Mapping[str, str], clock: Clock) -> None:
-    now = clock.now()
-    for order_id, name in names.items():
-        done = await uow.execute(_MAKE, {"order": order_id, "name": name, "at": now})
-        if done.rowcount != 1:
-            raise Conflict("signing.not_in_state", order=order_id, state="intended")
 
 
 def profile_of(credential: Credential) -> CmsProfile:

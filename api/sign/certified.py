@@ -125,7 +125,7 @@ class CopiesMatter:
             waits = [copy for copy in copies if copy.state == _AWAITS[_part(copy, person_id)]]
             answered = set()
             for copy in waits:
-                order = await self._service.copies.signing.order(uow, _order(copy))
+                order = await self._service.copies.signing.orders.get(uow, _order(copy))
                 status = await redeem.status(uow, self._service.clock, order.activation_tx)
                 if order.state != "prepared" or status.state in {"approved", "spent"}:
                     answered.add(copy.id)
@@ -166,7 +166,7 @@ class CopiesMatter:
         if order_id is None:
             raise Conflict("copy.awaits_nobody", copy=copy.id, state=copy.state)
         async with self._service.db.read() as uow:
-            return (await self._service.copies.signing.order(uow, order_id)).document
+            return (await self._service.copies.signing.orders.get(uow, order_id)).document
 
 
 _TOLD: Final = 20

@@ -162,7 +162,7 @@ class StepMatter:
             raise NotFound("web.no_such_thing")
         if step.state in {"open", "approved"} and step.orders:
             async with self._service.db.read() as uow:
-                order = await self._service.copies.signing.order(uow, step.orders[found.position])
+                order = await self._service.copies.signing.orders.get(uow, step.orders[found.position])
             return order.document
         name = found.released or found.current or found.original
         assert name is not None

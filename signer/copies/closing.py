@@ -16,7 +16,7 @@ from core.jobs import Note
 from core.values import Digest, Regime
 from signer.activation import redeem
 from signer.asking import Approver, ensure_approved, open_question
-from signer.ceremony import SigningDesk, SigningOrder, profile_of, sign
+from signer.ceremony import SigningDesk, profile_of, sign
 from signer.copies import export
 from signer.copies.desk import SelfCheck
 from signer.copies.pictures import Pictures
@@ -25,6 +25,7 @@ from signer.copies.wording import Wording
 from signer.credentials import Credential
 from signer.formats import dss, pades
 from signer.keystores.model import KeyPurpose
+from signer.orders import SigningOrder
 
 __all__ = ["BookDesk"]
 
@@ -92,7 +93,7 @@ class BookDesk:
         document = await desk.documents.put(prepared.document)
         async with desk.db.write() as uow:
             opened = await self._ask(uow, book, agency, clerk_id, credential, [prepared.to_sign])
-            order = await desk.place(
+            order = await desk.orders.place(
                 uow, realm=agency.realm, role="seal", credential=credential, person_id=clerk_id,
                 activation_tx=opened.tx, prepared=prepared, document=document,
             )  # fmt: skip
@@ -133,7 +134,7 @@ class BookDesk:
 
         (name,) = await sign([order_id], desk, approve=approve, guard=guard, settle=settle, note=note)
         async with desk.db.read() as uow:
-            order = await desk.order(uow, order_id)
+            order = await desk.orders.get(uow, order_id)
             credential = await desk.credentials.get(uow, order.credential_id)
         assert credential.certificate is not None
         chain, ocsps, crls = await self.checks.evidence([credential.certificate])

@@ -24,7 +24,7 @@ from core.limits import LIMITS
 from core.values import Regime
 from signer.activation import redeem
 from signer.asking import Approver
-from signer.ceremony import SigningDesk, SigningOrder, profile_of, sign
+from signer.ceremony import SigningDesk, profile_of, sign
 from signer.copies import store
 from signer.copies.intake import Intake
 from signer.copies.model import CertifiedCopy, CopyRequest
@@ -37,6 +37,7 @@ from signer.copies.wording import Wording, legal_date
 from signer.formats import dss, pades
 from signer.formats.typeface import typeface
 from signer.keystores.model import KeyPurpose
+from signer.orders import SigningOrder
 
 __all__ = ["CopyDesk", "SelfCheck"]
 
@@ -178,7 +179,7 @@ class CopyDesk:
         name = await desk.documents.put(prepared.document)
         async with desk.db.write() as uow:
             opened = await self.questions.ask(uow, [copy], role, credential, [prepared.to_sign])
-            order = await desk.place(
+            order = await desk.orders.place(
                 uow, realm=copy.realm, role=role, credential=credential, person_id=person_id,
                 activation_tx=opened.tx, prepared=prepared, document=name,
             )  # fmt: skip
@@ -198,7 +199,7 @@ class CopyDesk:
         first = role == "certifier" or copy.certifier_order is None
         if first and self._printed_date_has_passed(copy):
             async with self.signing.db.read() as uow:
-                order = await self.signing.order(uow, order_id)
+                order = await self.signing.orders.get(uow, order_id)
             if order.state == "prepared":  # a signature already intended goes on
                 return await self._renew(copy)
         return await self._sign(copy, order_id, "certified" if role == "certifier" else "sealed", note)
@@ -230,15 +231,15 @@ class CopyDesk:
         order_id = copy.certifier_order if role == "certifier" else copy.seal_order
         assert order_id is not None
         async with desk.db.read() as uow:
-            order = await desk.order(uow, order_id)
+            order = await desk.orders.get(uow, order_id)
             if order.state != "prepared" or not await desk.credentials.retired(uow, [order.credential_id]):
                 return copy
-            before = None if copy.certifier_order is None else await desk.order(uow, copy.certifier_order)
+            before = None if copy.certifier_order is None else await desk.orders.get(uow, copy.certifier_order)
         under = copy.composed if role == "certifier" or before is None else before.signed_document
         document = await desk.documents.get(str(under))
         again = await self._prepare(copy, agency, role, document, copy.state)
         async with desk.db.write() as uow:
-            await desk.drop(uow, [order.id])
+            await desk.orders.drop(uow, [order.id])
         return again
 
     async def question(self, copy_id: str) -> tuple[SigningOrder, redeem.Opened]:
@@ -252,7 +253,7 @@ class CopyDesk:
         desk = self.signing
         assert copy.certifier_order is not None
         async with desk.db.read() as uow:
-            order = await desk.order(uow, copy.certifier_order)
+            order = await desk.orders.get(uow, copy.certifier_order)
             credential = await desk.credentials.get(uow, order.credential_id)
         assert order.signed_document is not None and credential.certificate is not None  # noqa: PT018
         document = await desk.documents.get(order.signed_document)
@@ -265,7 +266,7 @@ class CopyDesk:
     async def _release(self, copy: CertifiedCopy, agency: Agency, note: Note) -> CertifiedCopy:
         desk = self.signing
         async with desk.db.read() as uow:
-            orders = [await desk.order(uow, o) for o in (copy.certifier_order, copy.seal_order) if o is not None]
+            orders = [await desk.orders.get(uow, o) for o in (copy.certifier_order, copy.seal_order) if o is not None]
             credentials = [await desk.credentials.get(uow, o.credential_id) for o in orders]
         sealed = await desk.documents.get(orders[-1].signed_document or "")
         certificates = [c.certificate for c in credentials if c.certificate is not None]

@@ -61,7 +61,7 @@ class Numbering:
         if copy.state == "voided":
             raise Refused("copy.already_voided", copy=copy_id)
         await self.register.void(uow, copy.entry_id, reason)
-        await self.signing.drop(uow, [o for o in (copy.certifier_order, copy.seal_order) if o is not None])
+        await self.signing.orders.drop(uow, [o for o in (copy.certifier_order, copy.seal_order) if o is not None])
         voided = await store.move(uow, copy, "voided", reason=reason, settled_at=self.signing.clock.now())
         await self.log(uow, copy_id, copy.realm, LeafType.NUMBER_VOIDED, copy.salt, copy.seal_id)
         return voided

@@ -15,10 +15,11 @@ from core.limits import LIMITS
 from core.values import Digest, Regime
 from signer.activation import redeem
 from signer.asking import Approver, asked_again, ensure_approved, open_question
-from signer.ceremony import SigningDesk, SigningOrder
+from signer.ceremony import SigningDesk
 from signer.copies import store
 from signer.copies.model import CertifiedCopy
 from signer.credentials import Credential
+from signer.orders import SigningOrder
 
 __all__ = ["CopyQuestions", "Waiting"]
 
@@ -116,7 +117,7 @@ class CopyQuestions:
         desk = self.signing
         async with desk.db.read() as uow:
             copies = [await store.get(uow, each) for each in copy_ids]
-            orders = [await desk.order(uow, _order_of(copy)) for copy in copies]
+            orders = [await desk.orders.get(uow, _order_of(copy)) for copy in copies]
             _require_one_answer(copies, orders, person_id)
             hanging = {order.activation_tx for order in orders}
             states = {tx: await redeem.status(uow, desk.clock, tx) for tx in hanging}
@@ -125,7 +126,7 @@ class CopyQuestions:
                     raise Conflict("copy.awaits_nobody", copy=copy.id, state=copy.state)  # answered; the work goes on
             if len(hanging) == 1:
                 tx = hanging.pop()
-                whole = [order.id for order in await desk.orders_of(uow, tx)]
+                whole = [order.id for order in await desk.orders.under(uow, tx)]
                 if states[tx].state == "open" and whole == [order.id for order in orders]:
                     return Waiting(
                         copies=tuple(copies), orders=tuple(orders), opened=redeem.Opened(tx, states[tx].challenge)

@@ -10,8 +10,8 @@ from core.certificates import Certificate
 from core.db import UnitOfWork
 from core.errors import Broken, Refused, Unavailable
 from signer.activation.records import activation_table
-from signer.ceremony import SigningOrder
 from signer.credentials import Credential
+from signer.orders import SigningOrder
 from signer.requests import store
 from signer.requests.evidence import FORMAT, signature_of
 from signer.requests.history import History, time_of
@@ -71,7 +71,7 @@ def _documents(view: RequestView) -> list[dict[str, Any]]:
 
 async def _step(parts: Parts, view: RequestView, step: RequestStep, log: "_Leaves") -> dict[str, Any]:
     async with parts.signing.db.read() as uow:
-        orders = [await parts.signing.order(uow, each) for each in step.orders]
+        orders = [await parts.signing.orders.get(uow, each) for each in step.orders]
         credential = await parts.signing.credentials.get(uow, orders[0].credential_id)
         activation = await _activation(uow, step)
         person = await parts.directory.person(uow, step.person_id)

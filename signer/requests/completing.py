@@ -18,8 +18,8 @@ from audit.outbox import EventType
 from core.errors import Broken
 from core.jobs import Note
 from core.limits import LIMITS
-from signer.ceremony import in_pieces
 from signer.formats import cades, dss
+from signer.orders import in_pieces
 from signer.requests import detached, store
 from signer.requests.checking import LastLook
 from signer.requests.ending import signed_said

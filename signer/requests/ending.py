@@ -54,7 +54,7 @@ def require_idle(view: RequestView, now: dt.datetime) -> None:
 async def let_go(uow: UnitOfWork, parts: Parts, step: RequestStep) -> None:
     """What hangs on an opening can never be used: its orders are dropped, its question is refused."""
     if step.orders:
-        await parts.signing.drop(uow, step.orders)
+        await parts.signing.orders.drop(uow, step.orders)
     if step.activation_tx is not None:
         status = await redeem.status(uow, parts.clock, step.activation_tx)
         if status.state in {"open", "expired"}:
@@ -81,7 +81,7 @@ async def give_up(uow: UnitOfWork, parts: Parts, step: RequestStep, new: str, **
 
 async def signed_in_part(uow: UnitOfWork, parts: Parts, step: RequestStep) -> bool:
     """Some of its papers carry the signature already: the step is this person's, or nobody's."""
-    return any([(await parts.signing.order(uow, each)).state == "made" for each in step.orders])
+    return any([(await parts.signing.orders.get(uow, each)).state == "made" for each in step.orders])
 
 
 def signed_said(view: RequestView) -> list[dict[str, Any]]:

@@ -346,7 +346,7 @@ async def _place(
     assert credential.certificate is not None
     assert Certificate.parse(credential.certificate).spki == credential.key.spki
     return [
-        await parts.signing.place(
+        await parts.signing.orders.place(
             uow, realm=credential.realm, role=step.role, credential=credential, person_id=step.person_id,
             activation_tx=tx, prepared=each.prepared, document=each.name, position=position, provider=step.provider,
         )

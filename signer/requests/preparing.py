@@ -125,7 +125,7 @@ async def require_official(
         raise Refused("request.seal_alone")
     place = view.documents.index(document)
     async with parts.signing.db.read() as uow:
-        orders = [await parts.signing.order(uow, each.orders[place]) for each in before]
+        orders = [await parts.signing.orders.get(uow, each.orders[place]) for each in before]
         credentials = [await parts.signing.credentials.get(uow, order.credential_id) for order in orders]
     for order, credential in zip(orders, credentials, strict=True):
         assert credential.certificate is not None

@@ -16,8 +16,9 @@ from core.errors import BadInput, Broken, Conflict, NotFound, Refused, ServiceEr
 from core.jobs import Note
 from core.logs import logger
 from signer.activation import redeem
-from signer.ceremony import SigningOrder, sign
+from signer.ceremony import sign
 from signer.keystores.model import is_away
+from signer.orders import SigningOrder
 from signer.records import order_table
 from signer.requests import store
 from signer.requests.completing import complete

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from signer.ceremony import SigningOrder
 from signer.credentials import Credential
+from signer.orders import SigningOrder
 from signer.requests.model import RequestView
 from signer.requests.parts import Parts
 
@@ -33,7 +33,7 @@ async def signed_of(parts: Parts, view: RequestView) -> list[list[Signed]]:
     async with parts.signing.db.read() as uow:
         for step in steps:
             for place, order_id in enumerate(step.orders):
-                order = await parts.signing.order(uow, order_id)
+                order = await parts.signing.orders.get(uow, order_id)
                 credential = await parts.signing.credentials.get(uow, order.credential_id)
                 found[place].append(Signed(order=order, credential=credential))
     return found

@@ -278,7 +278,7 @@ async def test_a_copy_in_production_carries_the_agencys_own_pictures(tmp_path):
             await certify_file(service, [town.scan()], "x", town.request(), tmp_path)
         async with service.db.read() as uow:
             (copy,) = await store.all_copies(uow)
-            order = await service.copies.signing.order(uow, copy.certifier_order)
+            order = await service.copies.signing.orders.get(uow, copy.certifier_order)
         assert b"/Width 333" in await service.documents.get(order.document)
 
 

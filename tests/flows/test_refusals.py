@@ -86,7 +86,7 @@ async def stopped(service, tmp_path, step):
 async def test_prepared_bytes_that_changed_in_the_store_are_never_signed(service, tmp_path):
     copy = await stopped(service, tmp_path, "prepare")
     async with service.db.write() as uow:
-        order = await service.copies.signing.order(uow, copy.certifier_order)
+        order = await service.copies.signing.orders.get(uow, copy.certifier_order)
         document = await service.documents.get(order.document)
         other = await service.documents.put(document[:200] + b"X" + document[201:])
         await uow.execute(order_table.update().values(document=other))
@@ -98,7 +98,7 @@ async def test_an_order_under_another_key_than_was_approved_is_never_signed(serv
     copy = await stopped(service, tmp_path, "certifier.approve")
     async with service.db.write() as uow:
         keys = {r.id: r.key for r in await uow.execute(sa.select(credential_table.c.id, credential_table.c.key))}
-        order = await service.copies.signing.order(uow, copy.certifier_order)
+        order = await service.copies.signing.orders.get(uow, copy.certifier_order)
         other = next(k for i, k in keys.items() if '"purpose": "document"' not in k and i != order.credential_id)
         await uow.execute(
             credential_table.update().where(credential_table.c.id == order.credential_id).values(key=other)

@@ -65,7 +65,7 @@ async def test_one_approval_certifies_and_one_seals_all_of_them(desk):
     assert await states(service, ids) == ["released"] * COUNT
     async with service.db.read() as uow:
         record = await redeem.record(uow, waiting.opened.tx)
-        orders = await service.copies.signing.orders_of(uow, waiting.opened.tx)
+        orders = await service.copies.signing.orders.under(uow, waiting.opened.tx)
         assert (await redeem.status(uow, service.clock, waiting.opened.tx)).state == "spent"
     assert [o.digest().value for o in orders] == list(record.hashes)
     assert record.title == f"{COUNT} bản sao"
@@ -171,7 +171,7 @@ async def test_a_key_taken_back_while_a_copy_waits_signs_nothing_and_the_new_one
     service, ids, hands = desk
     async with service.db.read() as uow:
         copy = await store.get(uow, ids[0])
-        old = await service.copies.signing.order(uow, copy.certifier_order)
+        old = await service.copies.signing.orders.get(uow, copy.certifier_order)
         person = await service.directory.person(uow, copy.certifier_id)
         agency = await service.directory.agency(uow, copy.agency_id)
     waiting = await service.copies.questions.together(ids[:1])
@@ -190,6 +190,6 @@ async def test_a_key_taken_back_while_a_copy_waits_signs_nothing_and_the_new_one
     assert await states(service, ids[:1]) == ["awaiting_seal"]
     async with service.db.read() as uow:
         copy = await store.get(uow, ids[0])
-        order = await service.copies.signing.order(uow, copy.certifier_order)
-        dropped = await service.copies.signing.order(uow, old.id)
+        order = await service.copies.signing.orders.get(uow, copy.certifier_order)
+        dropped = await service.copies.signing.orders.get(uow, old.id)
     assert (order.credential_id != old.credential_id, order.state, dropped.state) == (True, "made", "dropped")

@@ -56,7 +56,7 @@ async def code_of(awaitable):
 async def seal_of(service, copy_id):
     async with service.db.read() as uow:
         copy = await store.get(uow, copy_id)
-        order = await service.copies.signing.order(uow, copy.seal_order)
+        order = await service.copies.signing.orders.get(uow, copy.seal_order)
         return copy.state, await service.credentials.get(uow, order.credential_id)
 
 

@@ -29,6 +29,7 @@ from signer.ceremony import SigningDesk
 from signer.copies.pictures import Pictures
 from signer.keystores.model import KeyPurpose
 from signer.keystores.software import make_key_file
+from signer.orders import Orders
 from signer.requests.desk import RequestDesk
 from signer.requests.model import NewDocument, NewRequest, NewStep
 from tests.conftest import BentClock
@@ -188,7 +189,7 @@ async def open_office(settings: Settings, ids: dict[str, str], jobs=None, sandbo
         timestamps=EmbeddedTimestampAuthority(
             key=open_key(by["tsa"], "tsa"), certificate=by["tsa"].certificate, chain=by["tsa"].chain[:-1], clock=clock
         ),
-        relying_party=relying_party(settings), rules=keys.rules,
+        relying_party=relying_party(settings), orders=Orders(clock), rules=keys.rules,
     )  # fmt: skip
     jobs = jobs or MemoryJobs({}, clock)
     anchor = TrustAnchor(certificate=by["root"].certificate, realm=Realm.TRAINING)

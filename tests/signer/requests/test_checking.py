@@ -205,7 +205,7 @@ async def test_a_paper_that_refers_to_numbers_nobody_has_yet_is_refused_when_it_
 async def _prepared(office, step):
     opened = await office.open(step)
     async with office.db.read() as uow:
-        (order,) = await office.desk.signing.orders_of(uow, opened.tx)
+        (order,) = await office.desk.signing.orders.under(uow, opened.tx)
     return pades.PreparedSignature.from_json(order.prepared, b"")
 
 
@@ -346,7 +346,7 @@ async def test_a_last_look_that_can_never_succeed_ends_the_request(office, monke
     made = await office.make("an")
     opened = await office.open(made.steps[0])
     async with office.db.write() as uow:
-        (order,) = await office.desk.signing.orders_of(uow, opened.tx)
+        (order,) = await office.desk.signing.orders.under(uow, opened.tx)
         less = {k: v for k, v in order.prepared.items() if k != "ground"}
         await uow.execute(order_table.update().where(order_table.c.id == order.id).values(prepared=less))
     await office.approve(opened)

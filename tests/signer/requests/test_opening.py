@@ -23,7 +23,7 @@ async def state_of(office, tx):
 
 async def orders_of(office, tx):
     async with office.db.read() as uow:
-        return [o.state for o in await office.desk.signing.orders_of(uow, tx)]
+        return [o.state for o in await office.desk.signing.orders.under(uow, tx)]
 
 
 async def test_opened_again_by_the_same_person_it_is_the_same_question(office, second):
@@ -343,7 +343,7 @@ async def test_the_digest_that_is_signed_is_the_one_that_was_approved_though_the
     made = await office.make("an")
     opened = await office.open(made.steps[0])
     async with office.db.read() as uow:
-        (order,) = await office.desk.signing.orders_of(uow, opened.tx)
+        (order,) = await office.desk.signing.orders.under(uow, opened.tx)
     documents = office.desk.signing.documents
     documents._recent[order.document] = (await documents.get(order.document)).replace(b"%PDF-1", b"%PDF-2", 1)
     await office.approve(opened)
@@ -360,8 +360,8 @@ async def test_the_digest_that_is_signed_is_the_one_that_was_approved_though_the
     from signer.records import order_table
 
     async with office.db.write() as uow:
-        (mine,) = await office.desk.signing.orders_of(uow, opened.tx)
-        (theirs,) = await office.desk.signing.orders_of(uow, evil.tx)
+        (mine,) = await office.desk.signing.orders.under(uow, opened.tx)
+        (theirs,) = await office.desk.signing.orders.under(uow, evil.tx)
         await uow.execute(
             order_table.update().where(order_table.c.id == mine.id)
             .values(prepared=theirs.prepared, document=theirs.document)

@@ -28,7 +28,7 @@ async def spent(office: Office, tx: str) -> str:
 
 async def made_orders(office: Office, tx: str) -> list[str]:
     async with office.db.read() as uow:
-        return [o.state for o in await office.desk.signing.orders_of(uow, tx)]
+        return [o.state for o in await office.desk.signing.orders.under(uow, tx)]
 
 
 async def test_of_two_approvals_at_once_one_wins(office, second):

@@ -65,7 +65,7 @@ async def test_half_a_batch_is_finished_by_whoever_comes(office, second, monkeyp
     done = await office.view(made.id)
     assert done.state == "completed"
     async with office.db.read() as uow:
-        assert [o.state for o in await office.desk.signing.orders_of(uow, opened.tx)] == ["made"] * 5
+        assert [o.state for o in await office.desk.signing.orders.under(uow, opened.tx)] == ["made"] * 5
 
 
 async def test_an_approval_that_was_never_used_in_its_time_is_asked_for_again(office):
@@ -173,7 +173,7 @@ async def test_a_log_that_is_frozen_signs_nothing(office, monkeypatch):
         await office.desk.advance(made.steps[0].id, lambda _: None)
     monkeypatch.undo()
     async with office.db.read() as uow:
-        assert [o.state for o in await office.desk.signing.orders_of(uow, opened.tx)] == ["prepared"]
+        assert [o.state for o in await office.desk.signing.orders.under(uow, opened.tx)] == ["prepared"]
     await office.desk.sweep()
     await office.desk.drain()
     assert (await office.view(made.id)).state == "completed"
