@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+from core.approvals.model import Decision
 from core.clock import VIETNAM
 from core.db import UnitOfWork
 from core.directory.model import Agency
@@ -48,9 +49,9 @@ class OpenBook(Kind):
         wanted: _Open = self.read(payload)
         return [(both("decision.w_book_kind"), wanted.kind), (both("decision.w_year"), str(wanted.year))]
 
-    async def apply(self, uow: UnitOfWork, room: Room, agency: Agency, payload: dict[str, Any]) -> dict[str, Any]:
+    async def apply(self, uow: UnitOfWork, room: Room, agency: Agency, decision: Decision) -> dict[str, Any]:
         """Raises ``register.book_open``."""
-        wanted: _Open = self.read(payload)
+        wanted: _Open = self.read(decision.payload)
         return {"book": (await room.register.open_book(uow, agency, wanted.kind, wanted.year)).id}
 
 
@@ -81,9 +82,9 @@ class CloseBook(Kind):
         said = Wording.of(agency.wording).book_text(book.volume, book.year, book.kind)
         return [(both("decision.w_book"), said), (both("decision.w_book_after"), both("decision.w_book_closed"))]
 
-    async def apply(self, uow: UnitOfWork, room: Room, agency: Agency, payload: dict[str, Any]) -> dict[str, Any]:
+    async def apply(self, uow: UnitOfWork, room: Room, agency: Agency, decision: Decision) -> dict[str, Any]:
         """Raises ``register.still_reserved``, ``register.book_closed``."""
-        wanted: _Book = self.read(payload)
+        wanted: _Book = self.read(decision.payload)
         book = await self._book(uow, room, agency, wanted.book)
         return {"book": (await room.register.close_book(uow, book.id)).id}
 
@@ -117,9 +118,9 @@ class GrantClient(Kind):
             (both("decision.w_client"), name), (both("decision.w_before"), before), (both("decision.w_after"), after),
         ]  # fmt: skip
 
-    async def apply(self, uow: UnitOfWork, room: Room, agency: Agency, payload: dict[str, Any]) -> dict[str, Any]:
+    async def apply(self, uow: UnitOfWork, room: Room, agency: Agency, decision: Decision) -> dict[str, Any]:
         """Raises ``decision.nothing_to_change``."""
-        wanted: _Client = self.read(payload)
+        wanted: _Client = self.read(decision.payload)
         await self._require_change(uow, room, agency, wanted.client)
         change = room.clients.grant if self._wants else room.clients.withdraw
         await change(uow, wanted.client, agency.id)

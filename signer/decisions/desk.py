@@ -156,7 +156,7 @@ class Decisions:
             await self.approvals.refuse(uow, decision, person_id, reason)
 
     async def _apply(self, uow: UnitOfWork, decision: Decision, agency: Agency, counted: list[Vote]) -> None:
-        outcome = await kind_of(decision.kind).carry_out(uow, self.room, agency, decision)
+        outcome = await kind_of(decision.kind).apply(uow, self.room, agency, decision)
         await self.approvals.apply(uow, decision, {**outcome, "voters": [vote.person_id for vote in counted]})
         await self.log.append(uow, self._leaf(decision, counted))
 

@@ -46,7 +46,7 @@ class ResumeKey(KeyKind):
             (both("decision.w_key_later"), both("decision.key_anew")),
         ]
 
-    async def carry_out(self, uow: UnitOfWork, room: Room, agency: Agency, decision: Decision) -> dict[str, Any]:
+    async def apply(self, uow: UnitOfWork, room: Room, agency: Agency, decision: Decision) -> dict[str, Any]:
         """Raises ``decision.overtaken``, where it was stopped again since too."""
         wanted: _ResumeRecord = self.read(decision.payload)
         first = await key_of(uow, room, agency, wanted.key)
@@ -124,7 +124,7 @@ class RuleKey(KeyKind):
             ]  # fmt: skip
         return said
 
-    async def carry_out(self, uow: UnitOfWork, room: Room, agency: Agency, decision: Decision) -> dict[str, Any]:
+    async def apply(self, uow: UnitOfWork, room: Room, agency: Agency, decision: Decision) -> dict[str, Any]:
         """Raises ``decision.overtaken``."""
         wanted: _RuleRecord = self.read(decision.payload)
         key = await key_of(uow, room, agency, wanted.key)  # a stop in between changes no rule

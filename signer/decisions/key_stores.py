@@ -128,7 +128,7 @@ class ImportKey(Kind):
         once = both("decision.key_once", hours=LIMITS["keys.import_hours"])
         return [*said, (both("decision.w_key_later"), once)]
 
-    async def carry_out(self, uow: UnitOfWork, room: Room, agency: Agency, decision: Decision) -> dict[str, Any]:
+    async def apply(self, uow: UnitOfWork, room: Room, agency: Agency, decision: Decision) -> dict[str, Any]:
         """Allowed from now on, for ``keys.import_hours``. Raises ``key.unknown_owner``, ``key.unknown``."""
         wanted: _ImportRecord = self.read(decision.payload)
         purpose = KeyPurpose(wanted.purpose)
@@ -200,7 +200,7 @@ class ChangePolicy(Kind):
             (both("decision.w_key_later"), both("decision.policy_compare")),
         ]
 
-    async def carry_out(self, uow: UnitOfWork, room: Room, agency: Agency, decision: Decision) -> dict[str, Any]:
+    async def apply(self, uow: UnitOfWork, room: Room, agency: Agency, decision: Decision) -> dict[str, Any]:
         """Raises ``decision.overtaken``, ``key.unknown``."""
         wanted: _PolicyRecord = self.read(decision.payload)
         await require_keeper(uow, room, agency)

@@ -216,7 +216,7 @@ class DisableKey(KeyKind):
             (both("decision.w_key_later"), both("decision.key_later", days=LIMITS["keys.destroy_days"])),
         ]
 
-    async def carry_out(self, uow: UnitOfWork, room: Room, agency: Agency, decision: Decision) -> dict[str, Any]:
+    async def apply(self, uow: UnitOfWork, room: Room, agency: Agency, decision: Decision) -> dict[str, Any]:
         """Raises ``decision.overtaken``."""
         wanted: _DisableRecord = self.read(decision.payload)
         key = await self.unchanged(uow, room, agency, wanted)
@@ -280,7 +280,7 @@ class DestroyKey(KeyKind):
             (both("decision.w_key_later"), both("decision.key_gone")),
         ]
 
-    async def carry_out(self, uow: UnitOfWork, room: Room, agency: Agency, decision: Decision) -> dict[str, Any]:
+    async def apply(self, uow: UnitOfWork, room: Room, agency: Agency, decision: Decision) -> dict[str, Any]:
         """Ordered; its store does it. Raises ``decision.overtaken``, ``key.too_early`` by the clock as it stands now."""
         wanted: _DestroyRecord = self.read(decision.payload)
         key = await self.unchanged(uow, room, agency, wanted)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field
 
-from core.approvals.model import QUORUM
+from core.approvals.model import QUORUM, Decision
 from core.db import UnitOfWork
 from core.directory.model import Agency, Authorisation, Person, Role
 from core.errors import BadInput, Conflict, NotFound, Refused
@@ -179,9 +179,9 @@ class AddPerson(Kind):
             *_of(wanted.roles),
         ]
 
-    async def apply(self, uow: UnitOfWork, room: Room, agency: Agency, payload: dict[str, Any]) -> dict[str, Any]:
+    async def apply(self, uow: UnitOfWork, room: Room, agency: Agency, decision: Decision) -> dict[str, Any]:
         """The person, without a passkey. Raises ``decision.unknown_administrator``, ``people.other_number``."""
-        wanted: _NewRecord = self.read(payload)
+        wanted: _NewRecord = self.read(decision.payload)
         await _require_apart(uow, room, agency, wanted.roles)
         person = await room.directory.add_person(uow, agency, wanted.name)
         await _authorise(uow, room, person, wanted.roles)
@@ -213,9 +213,9 @@ class IdentifyPerson(Kind):
             (both("decision.w_person"), person.name), (both("decision.w_national_id"), _masked(wanted.number_end)),
         ]  # fmt: skip
 
-    async def apply(self, uow: UnitOfWork, room: Room, agency: Agency, payload: dict[str, Any]) -> dict[str, Any]:
+    async def apply(self, uow: UnitOfWork, room: Room, agency: Agency, decision: Decision) -> dict[str, Any]:
         """Raises ``people.other_number`` where one is known."""
-        wanted: _IdentifiedRecord = self.read(payload)
+        wanted: _IdentifiedRecord = self.read(decision.payload)
         person = await _official(uow, room, agency, wanted.person)
         await room.require_phones().people.know_hashed(uow, person.id, bytes.fromhex(wanted.number_mac))
         return {"person": person.id}
@@ -245,9 +245,9 @@ class GiveRole(Kind):
         person = await room.directory.person(uow, wanted.person)
         return [(both("decision.w_person"), person.name), *_of(wanted.roles)]
 
-    async def apply(self, uow: UnitOfWork, room: Room, agency: Agency, payload: dict[str, Any]) -> dict[str, Any]:
+    async def apply(self, uow: UnitOfWork, room: Room, agency: Agency, decision: Decision) -> dict[str, Any]:
         """The authorisations. Raises ``decision.unknown_administrator``."""
-        wanted: _Given = self.read(payload)
+        wanted: _Given = self.read(decision.payload)
         person = await _official(uow, room, agency, wanted.person)
         await self._require_apart(uow, room, agency, wanted)
         await _authorise(uow, room, person, wanted.roles)
@@ -311,9 +311,9 @@ class EndRole(Kind):
             (both("decision.w_end_after"), date(wanted.at) if wanted.at else both("decision.w_at_once")),
         ]
 
-    async def apply(self, uow: UnitOfWork, room: Room, agency: Agency, payload: dict[str, Any]) -> dict[str, Any]:
+    async def apply(self, uow: UnitOfWork, room: Room, agency: Agency, decision: Decision) -> dict[str, Any]:
         """With the last role the official's key ends. Raises ``decision.overtaken``, ``decision.last_administrator``."""
-        wanted: _EndedRecord = self.read(payload)
+        wanted: _EndedRecord = self.read(decision.payload)
         right = await self._right(uow, room, agency, wanted.authorisation)
         if (right.person_id, _seconds(right)) != (wanted.person, wanted.before):
             raise Conflict("decision.overtaken")
@@ -363,9 +363,9 @@ class SuspendPhone(Kind):
             (both("decision.w_phone_after"), both("decision.w_phone_suspended")),
         ]
 
-    async def apply(self, uow: UnitOfWork, room: Room, agency: Agency, payload: dict[str, Any]) -> dict[str, Any]:
+    async def apply(self, uow: UnitOfWork, room: Room, agency: Agency, decision: Decision) -> dict[str, Any]:
         """Raises ``decision.not_here`` where no phones are kept."""
-        wanted: _Person = self.read(payload)
+        wanted: _Person = self.read(decision.payload)
         person = await _official(uow, room, agency, wanted.person)
         await room.require_phones().suspend(uow, person.id)
         return {"person": person.id}

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import unicodedata
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Protocol
 
@@ -124,7 +125,7 @@ class Payload(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class Kind:
+class Kind(ABC):
     """One thing that can be decided. The defaults suit what changes nobody's role and needs no picture."""
 
     name: ClassVar[str]
@@ -137,28 +138,24 @@ class Kind:
         except (ValidationError, RecursionError) as error:
             raise BadInput("decision.malformed") from error
 
-    async def examine(self, room: Room, payload: dict[str, Any]) -> None:
+    async def examine(self, room: Room, payload: dict[str, Any]) -> None:  # noqa: B027 - most need nothing
         """Look at what needs time, before any transaction."""
 
+    @abstractmethod
     async def complete(self, uow: UnitOfWork, room: Room, agency: Agency, payload: dict[str, Any]) -> dict[str, Any]:
         """What is written into the record: checked against what stands now, with the values that would be replaced."""
-        raise NotImplementedError
 
     def subject(self, payload: dict[str, Any]) -> str | None:
         """Id of the person whose rights it changes: who has no voice in it."""
         return None
 
+    @abstractmethod
     async def words(self, uow: UnitOfWork, room: Room, agency: Agency, payload: dict[str, Any]) -> Words:
         """What changes, before and after."""
-        raise NotImplementedError
 
-    async def apply(self, uow: UnitOfWork, room: Room, agency: Agency, payload: dict[str, Any]) -> dict[str, Any]:
+    @abstractmethod
+    async def apply(self, uow: UnitOfWork, room: Room, agency: Agency, decision: Decision) -> dict[str, Any]:
         """Do it in the caller's transaction; returns ids of what came of it. Everything is checked again."""
-        raise NotImplementedError
-
-    async def carry_out(self, uow: UnitOfWork, room: Room, agency: Agency, decision: Decision) -> dict[str, Any]:
-        """The same, for what must know which decision it was."""
-        return await self.apply(uow, room, agency, decision.payload)
 
 
 def both(code: str, /, **values: object) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Final
 import sqlalchemy as sa
 from pydantic import Field
 
+from core.approvals.model import Decision
 from core.db import UnitOfWork, row_by
 from core.directory.model import Agency
 from core.errors import BadInput, Conflict
@@ -127,9 +128,9 @@ class ChangeWording(Kind):
             said.append((f"{label} · {both('decision.w_after')}", _said(wanted.after[name])))
         return said
 
-    async def apply(self, uow: UnitOfWork, room: Room, agency: Agency, payload: dict[str, Any]) -> dict[str, Any]:
+    async def apply(self, uow: UnitOfWork, room: Room, agency: Agency, decision: Decision) -> dict[str, Any]:
         """Raises ``decision.overtaken`` where a line is no longer what it was."""
-        wanted: _Wording = self.read(payload)
+        wanted: _Wording = self.read(decision.payload)
         checked(wanted.after)
         if _now(agency, sorted(wanted.after)) != dict(wanted.before):
             raise Conflict("decision.overtaken")
@@ -202,9 +203,9 @@ class ChangeSeal(Kind):
             (both("decision.w_seal_after"), wanted.document[:16]),
         ]
 
-    async def apply(self, uow: UnitOfWork, room: Room, agency: Agency, payload: dict[str, Any]) -> dict[str, Any]:
+    async def apply(self, uow: UnitOfWork, room: Room, agency: Agency, decision: Decision) -> dict[str, Any]:
         """Raises ``decision.overtaken``."""
-        wanted: _Seal = self.read(payload)
+        wanted: _Seal = self.read(decision.payload)
         if (await picture_of(uow, agency.id), tenths(agency)) != (wanted.document_before, wanted.tenths_before):
             raise Conflict("decision.overtaken")
         t = picture_table.c
