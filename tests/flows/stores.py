@@ -1,14 +1,22 @@
 """Settings of each kind of key store, over the real thing: encrypted files, OpenBao with its narrow policies, SoftHSM."""
 
+import asyncio
+import datetime as dt
 import secrets
 import shutil
 import subprocess
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from api import bootstrap
+from api.roles import ProcessRole
+from core.ids import new_id
 from signer.keystores.policies import Identity, policy_for
+from signer.requests.model import NewDocument, NewRequest, NewStep
 from tests import scanner
 from tests.conftest import live_or_skip
+from tests.flows import phones
 from tests.openbao import OpenBao
 
 STORES = ("software", "transit", "pkcs11")
@@ -63,3 +71,50 @@ def of(kind: str, request: Any, folder: Path) -> dict[str, Any]:
     if kind == "pkcs11":
         return pkcs11(folder, request.getfixturevalue("monkeypatch"))
     return {}
+
+
+@asynccontextmanager
+async def signer(settings):
+    """A signer process at work."""
+    async with bootstrap.open_service(settings, ProcessRole.SIGNER) as service:
+        work = [asyncio.create_task(each()) for each in bootstrap.signer_work(service)]
+        try:
+            yield service
+        finally:
+            await service.parts().requests.drain()
+            for each in work:
+                each.cancel()
+            await asyncio.gather(*work, return_exceptions=True)
+
+
+async def wanted(service, person: str, count: int = 1):
+    """A request that waits for ``person``; (request, link)."""
+    desk = service.parts().requests
+    names = [await service.documents.put(phones.paper(f"Tờ {n}")) for n in range(count)]
+    async with service.db.read() as uow:
+        agency = await service.directory.agency(uow, "H1")
+    made = await desk.create(
+        NewRequest(
+            id=new_id(service.clock), client_id="portal", client_name="Cổng", agency_id=agency.id, title="Đơn",
+            deadline=service.clock.now() + dt.timedelta(days=1), steps=(NewStep(position=0, kind="citizen", person_id=person),),
+            documents=tuple(NewDocument(title=f"Tờ {n}", name=name) for n, name in enumerate(names)),
+        )
+    )  # fmt: skip
+    return made, await desk.link(made.steps[0].id)
+
+
+async def approved(service, hand, link):
+    """Read and approved on the phone."""
+    phone = phones.PhoneClient(phones.sign_door(service), hand, link)
+    await phone.enter()
+    await phone.show()
+    await phone.approve()
+    return phone
+
+
+async def until(true, seconds=40.0):
+    for _ in range(int(seconds * 10)):
+        if await true():
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError("it did not come about")

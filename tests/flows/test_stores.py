@@ -1,74 +1,21 @@
 """The two main jobs over each key store, and what people see while a store is away."""
 
-import asyncio
-import datetime as dt
 import json
 import subprocess
 import sys
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from api import bootstrap
 from api.certifying import certify_file
 from api.checking import Checker
-from api.roles import ProcessRole
-from core.ids import new_id
-from signer.requests.model import NewDocument, NewRequest, NewStep
 from tests.conftest import live_or_skip
 from tests.flows import phones, stores, town
-from tests.openbao import OpenBao, binary, cluster
+from tests.flows.stores import approved, signer, wanted
+from tests.openbao import binary
 from verification.report import Indication, Verdict
 
 pytestmark = pytest.mark.live
-
-
-@asynccontextmanager
-async def signer(settings):
-    """A signer process at work."""
-    async with bootstrap.open_service(settings, ProcessRole.SIGNER) as service:
-        work = [asyncio.create_task(each()) for each in bootstrap.signer_work(service)]
-        try:
-            yield service
-        finally:
-            await service.parts().requests.drain()
-            for each in work:
-                each.cancel()
-            await asyncio.gather(*work, return_exceptions=True)
-
-
-async def wanted(service, person: str, count: int = 1):
-    """A request that waits for ``person``; (request, link)."""
-    desk = service.parts().requests
-    names = [await service.documents.put(phones.paper(f"Tờ {n}")) for n in range(count)]
-    async with service.db.read() as uow:
-        agency = await service.directory.agency(uow, "H1")
-    made = await desk.create(
-        NewRequest(
-            id=new_id(service.clock), client_id="portal", client_name="Cổng", agency_id=agency.id, title="Đơn",
-            deadline=service.clock.now() + dt.timedelta(days=1), steps=(NewStep(position=0, kind="citizen", person_id=person),),
-            documents=tuple(NewDocument(title=f"Tờ {n}", name=name) for n, name in enumerate(names)),
-        )
-    )  # fmt: skip
-    return made, await desk.link(made.steps[0].id)
-
-
-async def approved(service, hand, link):
-    """Read and approved on the phone."""
-    phone = phones.PhoneClient(phones.sign_door(service), hand, link)
-    await phone.enter()
-    await phone.show()
-    await phone.approve()
-    return phone
-
-
-async def until(true, seconds=40.0):
-    for _ in range(int(seconds * 10)):
-        if await true():
-            return
-        await asyncio.sleep(0.1)
-    raise AssertionError("it did not come about")
 
 
 def judged(file: Path, count: int) -> None:
@@ -77,9 +24,9 @@ def judged(file: Path, count: int) -> None:
 
 
 @pytest.mark.parametrize("kind", stores.STORES)
-async def test_a_copy_is_certified_and_a_request_signed_with_keys_of_this_store(kind, request, tmp_path):
+async def test_a_copy_is_certified_and_a_request_signed_with_keys_of_this_store(kind, request, tmp_path, database_url):
     more = stores.of(kind, request, tmp_path / "store")
-    settings = await town.build(tmp_path / "home", fresh=True, **more)
+    settings = await town.build(tmp_path / "home", database_url, **more)
     async with signer(settings) as service:
         done = await certify_file(service, [town.scan()], "scan.jpg", town.request(), tmp_path)
         person, hand = await phones.enrol_person(service)
@@ -108,89 +55,6 @@ async def _all(service, uow, owners):
 
     rows = await uow.execute(table.select().where(table.c.owner.in_(owners)))
     return [row.id for row in rows]
-
-
-@pytest.fixture
-async def house(tmp_path):
-    """(a server of one's own, settings) of a town whose keys it has."""
-    with OpenBao(tmp_path / "bao") as server:
-        folder = tmp_path / "store"
-        folder.mkdir()
-        yield server, await town.build(tmp_path / "home", fresh=True, **stores.transit(server, folder))
-
-
-async def test_what_was_approved_while_the_store_was_sealed_is_signed_once_it_is_open(house, tmp_path):
-    server, settings = house
-    async with signer(settings) as service:
-        person, hand = await phones.enrol_person(service)
-        made, link = await wanted(service, person)
-        phone = phones.PhoneClient(phones.sign_door(service), hand, link)
-        await phone.enter()
-        await phone.show()
-        server.seal()
-        await phone.approve()
-
-        async def said():
-            async with service.db.read() as uow:
-                step = (await service.parts().requests.view(uow, made.id)).steps[0]
-            return (step.state, step.problem) == ("approved", "key.sealed")
-
-        await until(said)
-        assert (await service.parts().store.health()).state == "sealed"
-        server.unseal()
-        found = await phone.rested(25)
-        assert found["state"] == "signed"
-
-
-async def test_a_server_that_dies_in_the_middle_signs_each_paper_once_in_the_end(house):
-    server, settings = house
-    async with signer(settings) as service:
-        person, hand = await phones.enrol_person(service)
-        made, link = await wanted(service, person, 40)
-        phone = await approved(service, hand, link)
-        server.kill()
-        await asyncio.sleep(1)
-        server.start()
-
-        async def done():
-            async with service.db.read() as uow:
-                return (await service.parts().requests.view(uow, made.id)).state == "completed"
-
-        await until(done, 60)
-        assert (await phone.status())["state"] == "signed"
-        await service.log.sequence()
-        tail = await service.log_tail(400)
-        made_of = [leaf["prev_event_id"] for leaf in tail if leaf["type"] == "signature_made"]
-        assert len(made_of) == len(set(made_of)) >= 40
-
-
-async def test_a_signer_that_starts_while_the_store_is_away_waits_for_it(house):
-    server, settings = house
-    async with bootstrap.open_service(settings, ProcessRole.SIGNER) as service:
-        person, hand = await phones.enrol_person(service)
-        _, link = await wanted(service, person)
-        phone = await approved(service, hand, link)  # nobody is at work on it: this process ends
-        await service.parts().requests.drain()
-    server.stop()
-    async with signer(settings) as service:
-        assert (await service.parts().store.health()).state == "unreachable"
-        _, link = await wanted(service, person)
-        phone = await approved(service, hand, link)
-        server.start()
-        assert (await phone.rested(25))["state"] == "signed"
-
-
-async def test_a_change_of_the_leader_is_not_noticed_by_anybody(tmp_path):
-    with cluster(tmp_path / "bao") as nodes:
-        folder = tmp_path / "store"
-        folder.mkdir()
-        settings = await town.build(tmp_path / "home", fresh=True, **stores.transit(nodes.nodes[0], folder))
-        async with signer(settings) as service:
-            person, hand = await phones.enrol_person(service)
-            _, link = await wanted(service, person, 10)
-            nodes.step_down()
-            phone = await approved(service, hand, link)
-            assert (await phone.rested(25))["state"] == "signed"
 
 
 @pytest.mark.slow
