@@ -14,6 +14,7 @@ import structlog
 
 from core.db import Database
 from tests.openbao import OpenBao, binary
+from tests.vault import Vault, vault_binary
 
 
 class BentClock:
@@ -89,9 +90,10 @@ def postgres(tmp_path_factory: pytest.TempPathFactory):
 @pytest.fixture(scope="session")
 def openbao(tmp_path_factory: pytest.TempPathFactory):
     """A real OpenBao of this session. Leave it running and unsealed; who stops or seals one starts a server of his own."""
-    if binary() is None:
+    if vault_binary() is None and binary() is None:
         live_or_skip("OpenBao (bao)")
-    with OpenBao(tmp_path_factory.mktemp("openbao")) as server:
+    kind = OpenBao if vault_binary() is None else Vault
+    with kind(tmp_path_factory.mktemp("openbao")) as server:
         yield server
 
 

@@ -128,9 +128,9 @@ class OpenBao:
 
     def __init__(self, folder: Path, *, tls: bool = False, first: "OpenBao | None" = None, node: str = "n1") -> None:
         """``tls``: https with a certificate of an authority of its own (``ca_file``); ``first``: joins that one."""
-        program = binary()
+        program = self._program()
         if program is None:
-            raise RuntimeError("no bao on PATH")
+            raise RuntimeError("no server's program")
         self.program = program
         self.folder = folder.absolute()
         self.node = node
@@ -151,6 +151,10 @@ class OpenBao:
         if self.ca_file:
             self._session.verify = str(self.ca_file)
         self._write()
+
+    @staticmethod
+    def _program() -> str | None:
+        return binary()
 
     # the process
 
