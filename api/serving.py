@@ -26,9 +26,7 @@ from api.confinement import hide_memory, require_confined, shut_out_of_keys
 from api.inner import SignerDoor, inner_app, make_run_folder, make_socket_folder
 from api.roles import ProcessRole
 from api.secrets import web_key
-from api.sign.app import make_sign_app
 from api.tracing import start_tracing
-from api.web.app import make_app, make_operator_app
 from api.web.handles import Handles
 from api.web.metrics import Metrics
 from api.web.pace import Pace
@@ -131,6 +129,8 @@ def _config(app: ASGIApp | Any, settings: Settings, **more: Any) -> uvicorn.Conf
 
 async def serve_web(settings: Settings, public: socket.socket, operator: socket.socket | None) -> None:
     """Serve until a signal; several processes may share ``public``. Confines this process for good."""
+    from api.web.app import make_app, make_operator_app  # noqa: PLC0415 - half a second that other roles and commands need not wait
+
     web_key(settings)
     make_run_folder(settings.socket)
     confined = shut_out_of_keys(settings)
@@ -174,6 +174,8 @@ async def _until_signal(servers: list[_Server], sockets: list[list[socket.socket
 # ---------------------------------------------------------------------------------------------------------- signer
 async def serve_signer(settings: Settings) -> None:
     """The inner door, the approvals' door and the work behind them, until a signal."""
+    from api.sign.app import make_sign_app  # noqa: PLC0415 - as above
+
     hide_memory()
     make_socket_folder(settings.socket)
     async with bootstrap.open_service(settings, ProcessRole.SIGNER) as service:

@@ -2,11 +2,11 @@
 
 import pytest
 
-import api.serving  # every table
 from core.db import Database
 from tests.signer.enrolment.town import provider_here, town_in
+from tests.tables import EVERY
 
-assert api.serving
+assert EVERY.tables
 
 
 @pytest.fixture

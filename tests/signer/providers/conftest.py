@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from api.simulate.people import People
 from core.clock import SystemClock
-from core.db import Database, metadata
+from core.db import Database
 from tests.signer.providers.city import city
 
 
@@ -19,12 +19,11 @@ def people() -> People:
 @pytest.fixture(scope="session")
 def empty(tmp_path_factory):
     """A file of all tables."""
-    import api.serving
+    from tests.tables import EVERY
 
-    assert api.serving
     path = tmp_path_factory.mktemp("empty") / "dauso.db"
     engine = sa.create_engine(f"sqlite:///{path}")
-    metadata.create_all(engine)
+    EVERY.create_all(engine)
     engine.dispose()
     return path
 
