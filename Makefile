@@ -49,6 +49,7 @@ messages: $(VENV)/.ready
 lock: | $(UV)
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra dev pyproject.toml -o requirements/dev.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header -c requirements/dev.txt pyproject.toml -o requirements/run.txt
+	@echo hatchling | $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header -c requirements/dev.txt - -o requirements/build.txt
 
 clean:
 	rm -rf $(VENV) .boot .demo

@@ -11,16 +11,9 @@ from typing import Any
 import psycopg
 import requests
 
-from deploy.local.town import ROLES, ROOT, GaveUp, Town, answers, basic, write
+from deploy.local.town import ROLES, ROOT, USERS, GaveUp, Town, answers, basic, write
 
 __all__ = ["first_time", "objects", "openbao", "ours", "postgres"]
-
-_UNFINISHED = (
-    "GRANT USAGE ON SCHEMA dbos TO dauso_worker",
-    "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA dbos TO dauso_worker",
-    "GRANT USAGE ON ALL SEQUENCES IN SCHEMA dbos TO dauso_worker",
-)
-"""Where the worker notes what it has not finished; the signer's first start makes it."""
 
 
 def postgres(town: Town) -> None:
@@ -56,8 +49,9 @@ def postgres(town: Town) -> None:
     town.wait_for("postgres", lambda: _psql(town, "SELECT 1", "postgres") is not None)
     if not _psql(town, "SELECT 1 FROM pg_database WHERE datname = 'dauso'", "postgres"):
         _sql(town, "CREATE DATABASE dauso", "postgres")
-        for role in ("web", "worker"):
-            _sql(town, f"CREATE USER dauso_{role} PASSWORD '{town.password(f'database-dauso_{role}')}'", "postgres")
+        _sql(town, (ROOT / "deploy" / "postgres" / "1-roles.sql").read_text())
+        for user in USERS:
+            _sql(town, f"ALTER USER {user} PASSWORD '{town.password(f'database-{user}')}'")
 
 
 def _psql(town: Town, statement: str, database: str = "dauso") -> list[Any] | None:
@@ -157,12 +151,13 @@ def objects(town: Town) -> None:
 
 
 def first_time(town: Town, signer: dict[str, str]) -> None:
-    """Keys, certificates, log and a first agency; the rights of web and worker."""
+    """Keys, certificates, log and a first agency; the rights of web, worker and auditor."""
     if not (town.home("signer") / "home.json").exists():
         _run(town, signer, "init", "--realm", town.realm)
         _run(town, signer, "agency", "add", "--code", "H99.1", "--name", "UBND xã Ví Dụ", "--parent", "UBND tỉnh Ví Dụ")
-    for user in ("dauso_web", "dauso_worker"):
-        for statement in _run(town, signer, "grants", user, keyless=True).split(";"):
+    for user in USERS:
+        which = ["--auditor"] if user == "dauso_auditor" else []
+        for statement in _run(town, signer, "grants", user, *which, keyless=True).split(";"):
             if statement.strip():
                 _sql(town, statement)
 
@@ -189,8 +184,6 @@ def ours(town: Town, signer: dict[str, str]) -> None:
     command = [sys.executable, "-P", "-m", "api.cli"]
     town.start("signer", [*command, "signer"], signer)
     town.wait_for("signer", (town.folder / "run" / "signer.sock").exists)
-    for statement in _UNFINISHED:
-        _sql(town, statement)
     town.start("worker", [*command, "worker"], town.environment("worker", "dauso_worker"))
     town.start("web", [*command, "serve"], town.environment("web", "dauso_web"))
     town.wait_for("web", lambda: answers(f"http://127.0.0.1:{ports['web']}/readyz"))

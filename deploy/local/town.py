@@ -15,11 +15,13 @@ from typing import Any
 
 import requests
 
-__all__ = ["ROLES", "ROOT", "GaveUp", "Town", "answers", "basic", "random_key", "write"]
+__all__ = ["ROLES", "ROOT", "USERS", "GaveUp", "Town", "answers", "basic", "random_key", "write"]
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ("dauso-signer", "dauso-enroller")
 """As which the signer logs in at OpenBao."""
+USERS = ("dauso_web", "dauso_worker", "dauso_auditor")
+"""In PostgreSQL, beside ``dauso``, who owns the tables and is the signer."""
 
 
 class GaveUp(Exception):

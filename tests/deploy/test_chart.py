@@ -1,9 +1,17 @@
 """The Helm chart, rendered: Kubernetes takes it, and it holds what it promises."""
 
+import contextlib
 import json
 import re
+import socketserver
+import ssl
+import struct
+import threading
+from pathlib import Path
 
+import psycopg
 import pytest
+import trustme
 import yaml
 
 from tests.deploy.kit import CHART, SECRET_SETTINGS, SETTINGS, helm, kubernetes_errors, pods, rendered, run, tool
@@ -232,13 +240,110 @@ def test_tables_are_changed_before_the_new_pods():
     [
         "keys.store=software", "hots=x", "database.password=x", "settings.DAUSO_MAIL_PASSWORD=x", "settings.OTHER=x", "signer.replicas=2",
         "keys.vault.login=cert", "keys.store=pkcs11", "keys.vault.url=http://openbao:8200", "signUrl=http://sign.example.gov.vn",
-        "objects.url=file:///x", "image.digest=latest",
+        "objects.url=file:///x", "image.digest=latest", "database.sslMode=verify-ca,database.ca.configMap=",
     ],
 )  # fmt: skip
 def test_values_that_would_weaken_it_are_refused(wrong):
     done = helm(wrong)
     assert done.returncode != 0
     assert "schema" in done.stderr
+
+
+def test_the_home_that_is_made_lies_inside_its_volume():
+    """The folder of a volume itself is root's, its group ours: ``dauso init`` closes the home, which only its owner can."""
+    (init,) = pods(rendered("init.run=true"))["init"]["spec"]["initContainers"]
+    assert init["args"][0] == "init"
+    home = next(each["value"] for each in init["env"] if each["name"] == "DAUSO_HOME")
+    mounts = {each["mountPath"]: each["name"] for each in init["volumeMounts"]}
+    assert home not in mounts
+    assert mounts[str(Path(home).parent)] == "home"
+
+
+def test_web_asks_the_signer_by_its_whole_name_in_any_cluster():
+    done = helm("clusterDomain=inner.example", "fullname=x")
+    assert done.returncode != 0, "no such value"
+    config = of_kind(rendered("clusterDomain=inner.example"), "ConfigMap")["town-dauso-relay"]["data"]["web.cfg"]
+    assert "server signer town-dauso-signer.default.svc.inner.example.:8443 " in config
+    assert "verifyhost town-dauso-signer\n" in config
+    assert "town-dauso-signer" in of_kind(rendered(), "Service")
+
+
+def test_a_relay_stays_within_its_memory_whatever_the_node_lets_it_open():
+    """52 bytes a file were measured: 55 MB for the million that containerd allows, and the limit is 64 MiB for all."""
+    for text in of_kind(rendered(), "ConfigMap")["town-dauso-relay"]["data"].values():
+        most = int(re.search(r"global\n +maxconn (\d+)\n", text)[1])
+        assert most * 2 + 100 < 1024, "two files a connection, under the smallest usual limit"
+
+
+class _Greeter(socketserver.StreamRequestHandler):
+    """As far as PostgreSQL goes before it knows a user: TLS where it is asked for (protocol 3.0, "SSLRequest"), then a refusal."""
+
+    def handle(self):
+        _, code = struct.unpack("!II", self.rfile.read(8))
+        if code != 80877103:
+            self._refuse(self.connection)
+            return
+        self.wfile.write(b"S")
+        with contextlib.suppress(OSError), self.server.tls.wrap_socket(self.connection, server_side=True) as stream:
+            stream.recv(4096)
+            self._refuse(stream)
+
+    @staticmethod
+    def _refuse(stream):
+        said = b"SFATAL\0VFATAL\0C28000\0Mreached\0\0"
+        stream.sendall(b"E" + struct.pack("!I", 4 + len(said)) + said)
+
+
+@pytest.fixture(scope="module")
+def greeters():
+    """Two servers of one name, each with an authority of its own: (port, authority's file)."""
+    found = []
+    with contextlib.ExitStack() as held:
+        for _ in range(2):
+            authority = trustme.CA()
+            server = held.enter_context(socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Greeter))
+            server.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            authority.issue_cert("localhost").configure_cert(server.tls)
+            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+            held.callback(server.shutdown)
+            found.append((server.server_address[1], held.enter_context(authority.cert_pem.tempfile())))
+        yield found
+
+
+@pytest.mark.parametrize("role", ["web", "migration"])
+@pytest.mark.parametrize("ca", [True, False])
+@pytest.mark.parametrize("mode", ["verify-full", "verify-ca", "require", "prefer", "disable"])
+def test_every_mode_of_the_database_connects_and_the_strict_ones_to_the_right_server_alone(
+    greeters, monkeypatch, tmp_path, mode, ca, role
+):
+    """The pod's own variables, and libpq. Its "system" roots are refused with weak modes, and are empty in the image."""
+    values = [f"database.sslMode={mode}", *([] if ca else ["database.ca.configMap="])]
+    if mode == "verify-ca" and not ca:
+        assert helm(*values).returncode != 0
+        return
+    env = pods(rendered(*values))[role]["spec"]["containers"][0]["env"]
+    given = {each["name"]: each["value"] for each in env if each["name"].startswith("PGSSL")}
+    (port, authority), (other, _) = greeters
+    roots = given.get("PGSSLROOTCERT")
+    assert roots in ({"/etc/ssl/dauso/database.crt"} if ca else {"/etc/ssl/certs/ca-certificates.crt", None})
+    if roots:
+        given["PGSSLROOTCERT"] = authority
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+
+    def said(port):
+        with pytest.raises(psycopg.OperationalError) as refused:
+            psycopg.connect(
+                host="localhost", hostaddr="127.0.0.1", port=port, user="dauso", dbname="dauso", connect_timeout=5
+            )
+        return str(refused.value)
+
+    assert "reached" in said(port)
+    strict = mode.startswith("verify") or (
+        mode == "require" and ca
+    )  # with roots named libpq takes "require" for "verify-ca"
+    assert ("reached" in said(other)) is not strict
 
 
 def test_an_empty_list_of_peers_closes_the_way(tmp_path):

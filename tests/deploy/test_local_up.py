@@ -65,14 +65,14 @@ class Running:
             text=True, timeout=120,
         )  # fmt: skip
 
-    def bao(self, method: str, path: str) -> dict:
+    def bao(self, method: str, path: str, body: dict | None = None) -> dict:
         """As the operator."""
         login = {"password": (self.folder / "secrets" / "openbao-operator").read_text()}
         token = requests.post(f"{self.at['openbao']}/v1/auth/userpass/login/operator", json=login, timeout=10).json()[
             "auth"
         ]["client_token"]
         return requests.request(
-            method, f"{self.at['openbao']}/v1/{path}", headers={"X-Vault-Token": token}, timeout=10
+            method, f"{self.at['openbao']}/v1/{path}", headers={"X-Vault-Token": token}, json=body, timeout=10
         ).json()
 
     def stop(self) -> int:
@@ -163,6 +163,28 @@ def test_the_wrapped_secret_ids_are_used_up(up):
     assert not list((up.folder / "secrets").glob("*.secret-id"))
 
 
+def test_the_auditor_proves_every_use_of_a_key_with_a_user_and_a_login_of_its_own(up, tmp_path):
+    """What compose.yaml's auditor is told and nothing else, but for the way it logs in: there by certificate."""
+    role = "auth/approle/role/dauso-auditor"
+    (tmp_path / "secret-id").write_text(up.bao("POST", f"{role}/secret-id", {})["data"]["secret_id"])
+    signer = up.environment("signer")
+    env = {
+        "PATH": signer["PATH"], "LANG": "C.UTF-8", "HOME": str(tmp_path), "PYTHONPATH": signer["PYTHONPATH"],
+        "DAUSO_HOME": str(tmp_path / "none"), "PGPASSWORD": (up.folder / "secrets" / "database-dauso_auditor").read_text(),
+        "DAUSO_DATABASE_URL": signer["DAUSO_DATABASE_URL"].replace("//dauso@", "//dauso_auditor@"),
+        "DAUSO_AUDIT_FILES": up.at["audit"], "DAUSO_TRANSIT_MOUNTS": "transit", "DAUSO_VAULT_URL": up.at["openbao"],
+        "DAUSO_VAULT_LOGIN": "approle", "DAUSO_VAULT_ROLE": "dauso-auditor", "DAUSO_VAULT_WRAPPED": "false",
+        "DAUSO_VAULT_ROLE_ID": up.bao("GET", f"{role}/role-id")["data"]["role_id"],
+        "DAUSO_VAULT_SECRET_ID_FILE": str(tmp_path / "secret-id"),
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "api.cli", "audit", "keys", "--json"], env=env, cwd="/", capture_output=True, text=True, timeout=120
+    )  # fmt: skip
+    assert done.returncode in {0, 1}, done.stdout + done.stderr  # 1: the ceremony that prepared the store is found, too
+    counts = json.loads(done.stdout.splitlines()[-1])["counts"]
+    assert counts["matched"] == counts["calls"] > 0, done.stdout
+
+
 def test_no_secret_stands_in_what_was_said(up):
     said = up.out.read_text() + "".join(each.read_text(errors="replace") for each in (up.folder / "logs").iterdir())
     for each in (up.folder / "secrets").iterdir():
@@ -181,3 +203,30 @@ def test_ctrl_c_stops_all_of_it(up):
         assert not os.path.exists(f"/proc/{pid}")
     assert not (up.folder / "run" / "signer.sock").exists()
     assert not (up.folder / "addresses.json").exists()
+
+
+@pytest.mark.parametrize("python", [None, "/nowhere/python", "bare"])
+def test_without_an_environment_it_says_what_to_do(tmp_path, python):
+    """A checkout as it was cloned; a Python that is not there; one that knows nothing of ours."""
+    (tmp_path / "deploy").mkdir()
+    script = shutil.copy(DEPLOY / "local-up", tmp_path / "deploy" / "local-up")
+    env = {"PATH": os.environ["PATH"]}
+    if python == "bare":
+        (tmp_path / "bare").write_text(
+            "#!/bin/sh\necho 'Traceback …' >&2; echo 'ModuleNotFoundError: psycopg' >&2; exit 1\n"
+        )
+        (tmp_path / "bare").chmod(0o755)
+        python = str(tmp_path / "bare")
+    done = subprocess.run(
+        [script, tmp_path / "town"],
+        env=env | ({"DAUSO_PYTHON": python} if python else {}),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    guide = (DEPLOY.parent / "docs/operate/deployment.md").read_text()
+    for each in ("make .venv/.ready", "DAUSO_PYTHON"):
+        assert each in done.stderr
+        assert f"`{each}`" in guide
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "town").exists()

@@ -78,8 +78,10 @@ securityContext:
 - {name: PGSSLMODE, value: {{ $v.database.sslMode | quote }}}
 {{- if $v.database.ca.configMap }}
 - {name: PGSSLROOTCERT, value: /etc/ssl/dauso/database.crt}
-{{- else }}
-- {name: PGSSLROOTCERT, value: system}
+{{- else if eq $v.database.sslMode "verify-full" }}
+{{- /* The image's roots by their file: libpq's "system" means a folder of the wheel's own OpenSSL, and nothing lies there. With
+       a weaker mode libpq refuses "system", and a file would make it ask for more than the mode says. */}}
+- {name: PGSSLROOTCERT, value: /etc/ssl/certs/ca-certificates.crt}
 {{- end }}
 - name: PGPASSWORD
   valueFrom: {secretKeyRef: {name: {{ $db.secret }}, key: {{ $db.key }}}}
