@@ -23,8 +23,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from api.keystores import open_ring
 from api.roles import WEB_HIDDEN, WEB_WRITES, ProcessRole
 from api.secrets import is_home
-from api.signing import Records, SignerParts, make_enrolment, open_signer
+from api.signing import Records, SignerParts, highwater_of, make_enrolment, open_signer
 from audit.log import LogReader
+from audit.release import LogRelease
 from core.certificates import Certificate
 from core.clock import Clock, SystemClock
 from core.db import Database
@@ -61,6 +62,7 @@ __all__ = [
     "examine_keys",
     "is_home",
     "make_sandbox",
+    "open_frozen",
     "open_service",
     "require_narrow_rights",
     "signer_work",
@@ -215,11 +217,24 @@ async def create_home(settings: Settings, realm: Realm) -> Path:
         return anchor
 
 
+def _require_home(settings: Settings) -> None:
+    if not is_home(settings.home):
+        raise NotFound("home.missing", home=str(settings.home))
+
+
+@asynccontextmanager
+async def open_frozen(settings: Settings) -> AsyncIterator[LogRelease]:
+    """The log alone, which need not follow its mark: for the ceremony that releases it. Opens no key. Raises ``home.missing``."""
+    _require_home(settings)
+    async with Database(settings.database) as db:
+        await _require_current(db)
+        yield LogRelease(db=db, origin=settings.origin, clock=SystemClock(), highwater=highwater_of(settings))
+
+
 @asynccontextmanager
 async def open_service(settings: Settings, role: ProcessRole, clock: Clock | None = None) -> AsyncIterator[Service]:
     """A running service. Raises ``home.missing``, ``log.frozen`` and what its parts raise."""
-    if not is_home(settings.home):
-        raise NotFound("home.missing", home=str(settings.home))
+    _require_home(settings)
     realm = Realm(json.loads((settings.home / "home.json").read_text())["realm"])
     clock = clock or SystemClock()
     rights = () if role is ProcessRole.SIGNER else (WEB_WRITES, WEB_HIDDEN)
@@ -266,7 +281,7 @@ def signer_work(service: Service) -> list[Callable[[], Coroutine[Any, Any, None]
     parts = service.parts()
     return [
         parts.reception.serve, parts.reception.hold, parts.batches.serve, parts.notices.serve, parts.requests.serve,
-        parts.decisions.serve, parts.phones.serve, parts.key_work.serve, parts.seals.serve,
+        parts.decisions.serve, parts.phones.serve, parts.key_work.serve, parts.seals.serve, parts.findings.serve,
     ]  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from audit.highwater import Mark
 from core.errors import BadInput
 from core.formats import canonical_json
 from core.limits import LIMITS
@@ -43,6 +44,8 @@ class LeafType(StrEnum):
     CREDENTIAL_CHANGED = "credential_changed"
     KEY_CHANGED = "key_changed"
     """Disabled or destroyed in its store."""
+    LOG_RELEASED = "log_released"
+    """Two people let a frozen log go on from ``mark_new``: what ``mark_old`` had published beyond it is another history."""
 
 
 def commit(salt: bytes, digest: bytes) -> bytes:
@@ -70,6 +73,9 @@ class Leaf:
     cert_commit: bytes | None = None
     """SHA-256 of an agency's certificate; for a person's, a salted commitment (a stable pseudonym otherwise)."""
     key_ref_hash: bytes | None = None
+    mark_old: Mark | None = None
+    """Of a release: the mark that was given up; None where it was lost."""
+    mark_new: Mark | None = None
 
     def encode(self) -> bytes:
         """Canonical JSON, version 1. Raises ``log.leaf_too_large``."""
@@ -81,6 +87,7 @@ class Leaf:
         optional = {
             "prev_event_id": self.prev_event_id, "sig_hash": _b64(self.sig_hash), "sig_alg": self.sig_alg,
             "cert_sha256": _b64(self.cert_commit), "key_ref_hash": _b64(self.key_ref_hash),
+            "mark_old": _mark(self.mark_old), "mark_new": _mark(self.mark_new),
         }  # fmt: skip
         value.update({k: v for k, v in optional.items() if v is not None})
         data = canonical_json.encode(value)
@@ -91,3 +98,7 @@ class Leaf:
 
 def _b64(value: bytes | None) -> str | None:
     return None if value is None else base64.b64encode(value).decode()
+
+
+def _mark(value: Mark | None) -> dict[str, Any] | None:
+    return None if value is None else {"size": value[0], "root": _b64(value[1])}

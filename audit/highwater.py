@@ -1,12 +1,19 @@
-"""The log's high-water mark: an independent store that never goes back, so that a restored database cannot equivocate."""
+"""The log's high-water mark: an independent store that never goes back, so that a restored database cannot equivocate.
+
+Only people set it back (``audit/release.py``): ``replace`` keeps what stood there, with the record of who and why, for ever.
+"""
 
 import fcntl
+import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from core.errors import Unavailable
+from core.errors import Conflict, Unavailable
+from core.formats import canonical_json
 
 __all__ = ["FileHighWater", "HighWater", "Mark", "MemoryHighWater"]
 
@@ -23,12 +30,19 @@ class HighWater(Protocol):
     def compare_and_set(self, old: Mark | None, new: Mark) -> bool:
         """Set ``new`` if the mark is still ``old``."""
 
+    def replace(self, old: Mark | None, new: Mark, record: dict[str, Any]) -> str:
+        """Set ``new``, also a lower one; first keep ``old`` with ``record`` (canonical JSON), which nothing ever overwrites.
+
+        Returns the name of what was kept. Raises ``log.mark_moved`` if the mark is not ``old`` any more.
+        """
+
 
 class MemoryHighWater:
     """For tests."""
 
     def __init__(self) -> None:
         self._mark: Mark | None = None
+        self.kept: dict[str, bytes] = {}
 
     def read(self) -> Mark | None:
         """The mark."""
@@ -41,9 +55,22 @@ class MemoryHighWater:
         self._mark = new
         return True
 
+    def replace(self, old: Mark | None, new: Mark, record: dict[str, Any]) -> str:
+        """Set ``new``, and keep ``old``."""
+        name, data = _evidence(old, record)
+        if self._mark != old:
+            raise Conflict("log.mark_moved")
+        self.kept.setdefault(name, data)
+        self._mark = new
+        return name
+
 
 class FileHighWater:
-    """A small file, best on another volume than the database; replaced by rename after fsync, under a lock file."""
+    """A small file, best on another volume than the database; replaced by rename after fsync, under a lock file.
+
+    ``mark.json`` that was replaced is ``mark-<size>-<digest of this evidence>.json`` beside it, readable by its owner alone: the record
+    names people.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -60,21 +87,54 @@ class FileHighWater:
 
     def compare_and_set(self, old: Mark | None, new: Mark) -> bool:
         """Set ``new`` if the mark is still ``old``."""
+        with self._locked():
+            if self.read() != old:
+                return False
+            self._write(self._path, _mark(new))
+            return True
+
+    def replace(self, old: Mark | None, new: Mark, record: dict[str, Any]) -> str:
+        """Set ``new``, and keep ``old``; a crash between the two leaves the old mark and its evidence."""
+        name, data = _evidence(old, record)
+        kept = self._path.with_name(f"{self._path.stem}-{name}{self._path.suffix}")
+        with self._locked():
+            if self.read() != old:
+                raise Conflict("log.mark_moved")
+            if not kept.exists():  # its name is its digest: what has it is the same
+                self._write(kept, data, mode=0o600)
+            self._write(self._path, _mark(new))
+        return kept.name
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.with_suffix(".lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                if self.read() != old:
-                    return False
-                part = self._path.with_suffix(".part")
-                with part.open("w") as file:
-                    json.dump({"size": new[0], "root": new[1].hex()}, file)
-                    file.flush()
-                    os.fsync(file.fileno())
-                part.replace(self._path)
-                folder = os.open(self._path.parent, os.O_RDONLY)
-                os.fsync(folder)
-                os.close(folder)
-                return True
+                yield
         except OSError as error:
             raise Unavailable("log.highwater_unavailable") from error
+
+    def _write(self, path: Path, data: bytes, mode: int = 0o666) -> None:
+        """Whole and durable, or not at all."""
+        part = self._path.with_suffix(".part")
+        part.unlink(missing_ok=True)
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+
+
+def _mark(mark: Mark) -> bytes:
+    return json.dumps({"size": mark[0], "root": mark[1].hex()}).encode()
+
+
+def _evidence(old: Mark | None, record: dict[str, Any]) -> tuple[str, bytes]:
+    """What is kept, and its name."""
+    mark = None if old is None else {"size": old[0], "root": old[1].hex()}
+    data = canonical_json.encode({"mark": mark, "record": record})
+    return f"{'none' if old is None else old[0]}-{hashlib.sha256(data).hexdigest()[:16]}", data

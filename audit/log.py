@@ -8,11 +8,13 @@ Order, and what a crash at each point means:
    ahead of the checkpoint and goes on from 3.
 4. *sign* the checkpoint of exactly that mark, and store it. Two roots for one size stop the process.
 
-No signature exists above the mark. A database restored to before the mark freezes the log until a person decides.
+No signature exists above the mark. A database restored to before the mark freezes the log until two people release it
+(``audit/release.py``).
 """
 
 import asyncio
 from collections.abc import Callable
+from enum import StrEnum
 
 import sqlalchemy as sa
 
@@ -29,9 +31,35 @@ from core.logs import code_of, logger
 from core.signing import SigningKey
 from core.values import Message
 
-__all__ = ["Log", "LogReader"]
+__all__ = ["Freeze", "Log", "LogReader", "add_leaves", "state_of"]
 
 _ID = 1  # one log a database; a shard by year is a new database row and key
+_STATE = sa.select(state_table.c.size, state_table.c.root).where(state_table.c.log_id == _ID)
+_HELD = _STATE.with_for_update()
+
+
+class Freeze(StrEnum):
+    """Why a log must stand still."""
+
+    BEHIND = "behind"
+    """The database is older than the mark."""
+    OTHER = "other"
+    """As old or newer, with another root where the mark stands: a different history."""
+    LOST = "lost"
+    """There are checkpoints and no mark."""
+
+
+async def add_leaves(uow: UnitOfWork, *leaves: Leaf) -> None:
+    """Add pending leaves in the caller's transaction; the same event twice is one leaf."""
+    rows = [{"log_id": _ID, "dedup": leaf.event_id, "entry": leaf.encode()} for leaf in leaves]
+    if rows:
+        await uow.execute(insert_new(uow, entry_table), rows)
+
+
+async def state_of(uow: UnitOfWork, *, held: bool = False) -> Mark:
+    """Size and root of what is sequenced. ``held``: nobody leads until the transaction ends."""
+    row = (await uow.execute(_HELD if held else _STATE)).one()
+    return int(row.size), bytes(row.root)
 
 
 class LogReader:
@@ -66,6 +94,16 @@ class LogReader:
         async with self.db.read() as uow:
             tree = await _Tree.load(uow, lambda subtree: subtree(0, size))
         return tree.subtree(0, size)
+
+    async def freeze(self, mark: Mark | None, state: Mark) -> Freeze | None:
+        """Why a database in ``state`` must not go on under ``mark``; None where it follows it."""
+        size, root = state
+        if mark is None:
+            return Freeze.LOST if size and await self.latest_checkpoint() is not None else None
+        if mark[0] > size:
+            return Freeze.BEHIND
+        known = root if mark[0] == size else await self.root_at(mark[0])
+        return Freeze.OTHER if mark[0] and known != mark[1] else None
 
     async def receipt(self, event_id: str) -> bytes:
         """The leaf's ``tlog-proof`` under the newest checkpoint. Raises ``log.pending``, ``log.no_such_event``."""
@@ -116,10 +154,8 @@ class Log(LogReader):
             logger().warning("log.not_published", code=error.code)
 
     async def append(self, uow: UnitOfWork, *leaves: Leaf) -> None:
-        """Add pending leaves in the caller's transaction; the same event twice is one leaf."""
-        rows = [{"log_id": _ID, "dedup": leaf.event_id, "entry": leaf.encode()} for leaf in leaves]
-        if rows:
-            await uow.execute(insert_new(uow, entry_table), rows)
+        """As ``add_leaves``."""
+        await add_leaves(uow, *leaves)
 
     async def sequence(self) -> int:
         """Lead until nothing is pending, then publish; returns the published size. Safe in several processes.
@@ -152,9 +188,9 @@ class Log(LogReader):
         """Raises ``log.frozen``; true while leaves are pending."""
         t = entry_table.c
         async with self.db.read() as uow:
-            state = (await uow.execute(sa.select(state_table))).one()
+            size, root = await state_of(uow)
             pending = (await uow.execute(sa.select(t.seq).where(t.log_id == _ID, t.idx.is_(None)).limit(1))).first()
-        await self._require_not_behind(self._highwater.read(), int(state.size), bytes(state.root))
+        await self._require_not_behind(self._highwater.read(), size, root)
         return pending is not None
 
     async def _lead(self) -> bool:
@@ -197,9 +233,8 @@ class Log(LogReader):
         """Steps 3 and 4, from what is read back as committed."""
         c = checkpoint_table.c
         async with self.db.read() as uow:
-            state = (await uow.execute(sa.select(state_table))).one()
+            size, root = await state_of(uow)
             newest = (await uow.execute(sa.select(sa.func.max(c.size)))).scalar_one()
-        size, root = int(state.size), bytes(state.root)
         mark = self._highwater.read()
         await self._require_not_behind(mark, size, root)
         if newest is not None and newest >= size:
@@ -221,27 +256,16 @@ class Log(LogReader):
         return size
 
     async def _require_not_behind(self, mark: Mark | None, size: int, root: bytes) -> None:
-        if mark is None:
-            if size and await self.latest_checkpoint() is not None:
-                raise Broken("log.frozen", detail="no mark")
-            return
-        if mark[0] > size:
+        why = await self.freeze(mark, (size, root))
+        if why is Freeze.BEHIND:
             # Another leader may have moved both between our two reads; only a state still behind its mark is a rollback.
             async with self.db.read() as uow:
-                now = (await uow.execute(sa.select(state_table))).one()
-            size, root = int(now.size), bytes(now.root)
-            if mark[0] > size:
-                raise Broken("log.frozen", detail=f"{size} < {mark[0]}")
-        if mark[0] == size:
-            known = root
-        elif mark[0] == 0:
-            return
-        else:
-            async with self.db.read() as uow:
-                tree = await _Tree.load(uow, lambda subtree: subtree(0, mark[0]))
-            known = tree.subtree(0, mark[0])
-        if mark[0] and known != mark[1]:
-            raise Broken("log.frozen", detail=f"root at {mark[0]}")
+                size, root = await state_of(uow)
+            why = await self.freeze(mark, (size, root))
+        if why is not None:
+            at = 0 if mark is None else mark[0]
+            told = {Freeze.BEHIND: f"{size} < {at}", Freeze.OTHER: f"root at {at}", Freeze.LOST: "no mark"}
+            raise Broken("log.frozen", detail=told[why])
 
 
 async def _extend_tiles(uow: UnitOfWork, tiles: dict[tuple[int, int], bytearray]) -> None:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import hashlib
+import json
 
 import pytest
 
@@ -25,7 +26,11 @@ GOLDEN = {
     LeafType.PASSKEY_CHANGED: "54f99fe64fcbf4c38e63a3035391862e70d99cc2c548202ef689791f24cfe790",
     LeafType.CREDENTIAL_CHANGED: "9a9b8b08dbe924490bd554ebfa5b96f108498783dd0306566da7690bb9fcab62",
     LeafType.KEY_CHANGED: "f737e1e3948d719164961dd69eb36f45e6af2157ead98a777098c2edd9f2a552",
+    LeafType.LOG_RELEASED: "9f729ed790a2e5affd65dc766c4ecb3e1386dd8f6f934ddcd0b04bc5ea6ab108",
 }
+
+
+RELEASED = "f70962d7cf1e667aa3f608b9c944f2154dae4d35bf66f7115ac2467106f76f54"
 
 
 def leaf(kind, **more):
@@ -53,6 +58,14 @@ def test_a_result_names_its_intent_and_its_value():
     text = made.encode().decode()
     for member in ("prev_event_id", "sig_hash", "sig_alg", "cert_sha256", "key_ref_hash"):
         assert member in text
+
+
+def test_a_release_shows_both_marks_and_a_lost_one_is_left_out():
+    new = (2, bytes(32))
+    both = leaf(LeafType.LOG_RELEASED, mark_old=(5, bytes([1]) * 32), mark_new=new).encode()
+    assert hashlib.sha256(both).hexdigest() == RELEASED
+    assert json.loads(both)["mark_old"]["size"] == 5
+    assert "mark_old" not in json.loads(leaf(LeafType.LOG_RELEASED, mark_new=new).encode())
 
 
 def test_a_leaf_too_long_for_the_log_is_refused():
