@@ -179,7 +179,7 @@ async def _spend(desk: SigningDesk, waiting: Sequence[SigningOrder], credential:
             raise Conflict("signing.not_in_state", order=first.id, state="prepared")
         await desk.credentials.require_active(uow, credential.id)  # taken back since the bytes were prepared
         if first.provider is None:
-            await desk.rules.registry.require_usable(uow, credential.key)
+            await desk.rules.registry.require_usable(uow, credential.key, credential.owner)
         await guard(uow, live)
         if first.provider is None:
             await redeem.spend(
@@ -219,6 +219,7 @@ async def _say_unknown(desk: SigningDesk, orders: Sequence[SigningOrder], creden
     own = [o for o in orders if o.provider is None]
     if own:
         async with desk.db.write() as uow:
+            await desk.rules.registry.require_owned(uow, credential.key, credential.owner)
             await desk.log.append(uow, *(_leaf(desk, o, credential, LeafType.KEY_OUTCOME_UNKNOWN) for o in own))
         desk.spent.update(o.id for o in own)
 

@@ -13,6 +13,8 @@ _BETWEEN: Final = frozenset({502, 504})
 """A balancer's word about a server whose answer it did not get: what became of the call is not known."""
 _NO_SUCH: Final = ("signing key not found", "key not found", "no existing key named", "could not delete key; not found")
 """A missing key is 400 in transit, where a missing path is 404."""
+_NO_ROUTE: Final = ("no handler for route", "route entry not found", "unsupported path")
+"""Nothing is mounted there: that says nothing about what is under it."""
 _HOPELESS: Final = ("requested version for signing", "cannot sign with key version")
 """A wrong key version is 500; asking again does not help."""
 
@@ -91,6 +93,15 @@ def _not_now(call: Call, reply: Reply, host: str) -> ServiceError:
 def _no(reply: Reply, host: str) -> ServiceError:
     if reply.status == 403:
         return Refused("vault.denied", host=host)
-    if reply.status == 404 or (reply.status == 400 and says(reply, *_NO_SUCH)):
+    if reply.status == 404:
+        return _not_there(reply, host)
+    if reply.status == 400 and says(reply, *_NO_SUCH):
         return NotFound("vault.missing")
     return BadInput("vault.bad_request", status=reply.status)
+
+
+def _not_there(reply: Reply, host: str) -> ServiceError:
+    """The server's own word alone says that something is not there: balancers, proxies and empty places say 404 too."""
+    if not isinstance((reply.body or {}).get("errors"), list):
+        return Unavailable("vault.bad_answer", host=host)
+    return Unavailable("vault.no_such_mount", host=host) if says(reply, *_NO_ROUTE) else NotFound("vault.missing")

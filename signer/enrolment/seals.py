@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from core.certificates import Certificate
 from core.clock import Clock
 from core.db import Database
-from core.errors import Broken, Refused, ServiceError
+from core.errors import Broken, ServiceError
 from core.limits import LIMITS
 from core.logs import logger
 from signer.credentials import Credential, Credentials
-from signer.keystores.model import KeyPurpose, KeyStore, StoredKey, is_away
+from signer.keystores.model import KeyPurpose, KeyStore, StoredKey
 from signer.keystores.proof import prove
 from signer.keystores.registry import KeyState, Registry
 
@@ -32,13 +32,18 @@ class SealProofs:
         await asyncio.Event().wait()
 
     async def prove_all(self) -> None:
-        """Returns when each is proven or stopped; a store that is away is waited for."""
-        left = await self._seals()
-        while True:
-            left = [each for each in left if not await self._prove(each)]
-            if not left:
-                return
-            await asyncio.sleep(LIMITS["keys.away_seconds"])
+        """Returns when each is proven or stopped. One that was not looked at (its store is away, does not let us in, or
+        does not know it) is asked again: a setting that is wrong must not end a seal.
+        """
+        left, said = await self._seals(), set[tuple[str, str]]()
+        while left:
+            codes = {each.id: await self._prove(each) for each in left}
+            left = [each for each in left if codes[each.id]]
+            for seal, code in {(each.id, codes[each.id]) for each in left} - said:  # once, not at every look
+                said.add((seal, code))
+                logger().error("seal.not_looked_at", id=seal, code=code)
+            if left:
+                await asyncio.sleep(LIMITS["keys.away_seconds"])
 
     async def _seals(self) -> list[Credential]:
         async with self.db.read() as uow:
@@ -46,19 +51,17 @@ class SealProofs:
             known = [(await Registry(self.clock).find(uow, each.key)).state for each in found]
         return [each for each, state in zip(found, known, strict=True) if state is KeyState.ACTIVE]
 
-    async def _prove(self, credential: Credential) -> bool:
-        """False where the answer is still out."""
+    async def _prove(self, credential: Credential) -> str:
+        """Empty where that is settled; the code of an answer that says nothing about the key."""
         assert credential.certificate is not None
         key = StoredKey(self.store, credential.key, KeyPurpose.SEAL, "startup")
         try:
             await prove(key, Certificate.parse(credential.certificate))
-        except (Broken, Refused) as error:
-            await self._stop(credential, error.code)
         except ServiceError as error:
-            if is_away(error):
-                return False
+            if not (isinstance(error, Broken) or error.code == "key.disabled"):  # nothing was learned about the key
+                return error.code
             await self._stop(credential, error.code)
-        return True
+        return ""
 
     async def _stop(self, credential: Credential, code: str) -> None:
         logger().error("seal.not_proven", id=credential.id, code=code)

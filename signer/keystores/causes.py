@@ -13,17 +13,20 @@ from typing import Any
 import sqlalchemy as sa
 
 from audit.events import LeafType
-from audit.keyuse.model import Call, Cause, Doubt, Finding, Inputs, Judgement, KeyVersion, Operation, Signal
+from audit.keyuse.model import Call, Cause, Doubt, Finding, Inputs, Judgement, KeyVersion, Operation, Permit, Signal
 from audit.log import LogReader
 from audit.records import entry_table
 from core.clock import Clock
 from core.db import Database
-from core.errors import Broken
+from core.errors import BadInput, Broken
+from core.ids import first_id
 from core.limits import LIMITS
 from core.values import Digest
 from signer.credentials import credential_table
 from signer.keystores.counterparts import Counterparts
 from signer.keystores.model import KeyPurpose, KeyRef
+from signer.keystores.policies import bundle_sha256
+from signer.keystores.prepared import Prepared
 from signer.keystores.records import import_table, key_table, policy_table, work_table
 from signer.keystores.uses import use_life_table, use_table
 from signer.records import order_table
@@ -39,7 +42,6 @@ _PIECE = 500
 _MOST_ORDERS = 2_000
 """Looked through for one that a call may belong to; beyond them it is a call without intent."""
 _SKEW = dt.timedelta(seconds=5)
-_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 _e, _u, _l = entry_table.c, use_table.c, use_life_table.c
 _LEAVES = sa.select(_e.idx, _e.entry).where(_e.idx >= sa.bindparam("from_idx")).order_by(_e.idx).limit(_PIECE)
@@ -58,12 +60,6 @@ _USES = (
 )  # fmt: skip
 
 
-def _first_id(at: dt.datetime) -> str:
-    """No id made at or after that time is smaller (``core.ids.new_id``)."""
-    value = max(0, int(at.timestamp() * 1000)) << 80
-    return "".join(_ALPHABET[(value >> shift) & 31] for shift in range(125, -1, -5))
-
-
 def _time(leaf: dict[str, Any]) -> dt.datetime:
     return dt.datetime.fromtimestamp(leaf["time_ms"] / 1000, dt.UTC)
 
@@ -71,14 +67,14 @@ def _time(leaf: dict[str, Any]) -> dt.datetime:
 class KeyCauses:
     """Satisfies ``audit.keyuse.CauseSource`` for the keys of one store."""
 
-    def __init__(self, db: Database, clock: Clock, store: str = "transit") -> None:
-        """``store``: as key references name it."""
-        self._db, self._clock, self._store = db, clock, store
+    def __init__(self, db: Database, clock: Clock, prepared: Prepared, store: str = "transit") -> None:
+        """``store``: as key references name it; ``prepared``: what its server should hold beside keys."""
+        self._db, self._clock, self._prepared, self._store = db, clock, prepared, store
         self._index = 0
         self._keys: dict[str, tuple[KeyVersion, KeyPurpose]] = {}
         """By credential."""
         self._crashes: dict[str, tuple[dt.datetime, int]] = {}
-        self._counterparts = Counterparts(db, LogReader(db=db, origin=""))
+        self._counterparts = Counterparts(db, clock, LogReader(db=db, origin=""))
 
     async def begin(self, start: dt.datetime, end: dt.datetime, memory: dict[str, str]) -> dt.datetime:
         """Until the oldest leaf that no index has yet: what comes after it in the log is not known."""
@@ -191,7 +187,7 @@ class KeyCauses:
         first, last = min(each.at for each in calls), max(each.at for each in calls)
         query = (
             sa.select(t.id, t.prepared, t.intended_at)
-            .where(t.id >= _first_id(first - dt.timedelta(days=LIMITS["keyuse.order_days"])))
+            .where(t.id >= first_id(first - dt.timedelta(days=LIMITS["keyuse.order_days"])))
             .where(t.credential_id.in_(held), t.intended_at <= last + _SKEW)
             .order_by(t.id.desc())
             .limit(_MOST_ORDERS)
@@ -234,22 +230,22 @@ class KeyCauses:
         ]
 
     async def counterparts(self, after: dt.datetime, until: dt.datetime) -> list[Finding]:
-        """The book against checkpoints, lists and certificates."""
+        """The book against checkpoints, certificates, time-stamps, QR seals and lists."""
         try:
             return await self._counterparts.compare(after, until)
-        except ValueError as error:  # something stored with us is not what it should be
+        except (ValueError, BadInput) as error:  # something stored with us is not what it should be
             raise Broken("keyuse.unreadable_record") from error
 
-    async def permitted(self, operation: Operation) -> str:
-        """Two administrators decided it: the id of their decision."""
-        if operation.kind == "rules":
-            return await self._one(sa.select(policy_table.c.id).where(
-                policy_table.c.decided_at <= operation.at + _SKEW,
-                policy_table.c.decided_at >= operation.at - dt.timedelta(days=1),
-            )) if operation.name == "sys/policies/acl" else ""  # fmt: skip
+    async def permitted(self, operation: Operation, hashes: Inputs) -> Permit | None:
+        """Two administrators decided it, or it sets what every server of ours holds."""
+        if operation.data is not None:
+            permit = await self._prepared_for(operation, hashes)
+            if permit is not None or operation.kind != "config":
+                return permit
         k, w, i = key_table.c, work_table.c, import_table.c
+        decision = ""
         if operation.kind in {"config", "soft-delete", "delete"}:
-            return await self._one(
+            decision = await self._one(
                 sa.select(w.decision_id).join(key_table, k.id == w.key_id).where(
                     k.store == self._store, k.place == operation.place, k.name == operation.name,
                     w.decision_id.is_not(None), w.ordered_at <= operation.at + _SKEW,
@@ -257,11 +253,30 @@ class KeyCauses:
                 )
             )  # fmt: skip
         if operation.kind in {"import", "wrapping_key"}:
-            return await self._one(sa.select(i.id).where(
+            decision = await self._one(sa.select(i.id).where(
                 i.decided_at <= operation.at + _SKEW, i.expires_at >= operation.at - _SKEW,
                 sa.or_(i.used_at.is_(None), i.used_at >= operation.at - _SKEW),
             ))  # fmt: skip
-        return ""
+        return Permit("keyuse.decided", decision) if decision else None
+
+    async def _prepared_for(self, operation: Operation, hashes: Inputs) -> Permit | None:
+        """A call whose body, string by string, is one that a ceremony sends there; a policy also as it was decided by then."""
+        for call in self._prepared.calls(operation.path):
+            if await hashes.shown(call.body) != operation.data:
+                continue
+            decided = await self._policies_at(operation.at + _SKEW) if call.bundle else None
+            if decided is None:
+                return Permit("keyuse.as_prepared")
+            if decided.sha256 == bundle_sha256(call.bundle):
+                return Permit("keyuse.decided", decided.id)
+        return None
+
+    async def _policies_at(self, at: dt.datetime) -> Any:
+        """The decision that held then; None before the first."""
+        t = policy_table.c
+        query = sa.select(t.id, t.sha256).where(t.store == self._store, t.decided_at <= at)
+        async with self._db.read() as uow:
+            return (await uow.execute(query.order_by(t.decided_at.desc(), t.id.desc()).limit(1))).first()
 
     async def _one(self, query: sa.Select[Any]) -> str:
         async with self._db.read() as uow:

@@ -3,7 +3,8 @@
 * Checkpoints of the log: each stored one has its use; each use signed the root that the log really has at that size.
 * Certificates: each one in the register has its use; each use of a CA key signed a certificate that stands there, a revocation
   list that has a number, or the proof with which the key began.
-* Public lists: the newest of each name has its use. Older ones are not kept, status answers and time-stamps not stored.
+* Time-stamps and QR seals: each use signed what its register holds, and back (``made_tokens``, ``made_seals``).
+* Public lists: the newest of each name has its use. Older ones are not kept, and status answers and reports not stored.
 """
 
 import datetime as dt
@@ -15,31 +16,34 @@ import sqlalchemy as sa
 from asn1crypto import cms
 from cryptography import x509
 
-from audit.keyuse.model import Finding, KeyVersion, Severity
+from audit.keyuse.model import Finding
 from audit.log import LogReader
 from audit.records import checkpoint_table, state_table
 from ca_bridge.records import certificate_table, crl_table
+from core.clock import Clock
 from core.db import Database
 from core.errors import Broken
 from core.formats import cose
 from core.formats.note import checkpoint_text
 from signer.copies.publication import publication_table
-from signer.credentials import credential_table
+from signer.keystores.booked import NEAR, Book, without_result, without_use
+from signer.keystores.made_seals import MadeSeals
+from signer.keystores.made_tokens import MadeTokens
 from signer.keystores.model import KeyPurpose
-from signer.keystores.uses import use_life_table, use_table
+from signer.keystores.records import key_table
 
 __all__ = ["Counterparts"]
 
-_u, _c, _n, _p = use_table.c, certificate_table.c, checkpoint_table.c, publication_table.c
-_NEAR = dt.timedelta(minutes=10)
+_c, _n, _p = certificate_table.c, checkpoint_table.c, publication_table.c
 _LIST_BYTES = 1 << 22
 
 
 class Counterparts:
     """Compares inside a span of time."""
 
-    def __init__(self, db: Database, log: LogReader) -> None:
-        self._db, self._log = db, log
+    def __init__(self, db: Database, clock: Clock, log: LogReader) -> None:
+        self._db, self._log, self._book = db, log, Book(db)
+        self._tokens, self._seals = MadeTokens(db, self._book), MadeSeals(db, clock, self._book)
         self._lists: dict[str, int] = {}
         """Revocation lists signed so far, by key."""
 
@@ -53,8 +57,7 @@ class Counterparts:
 
     async def compare(self, after: dt.datetime, until: dt.datetime) -> list[Finding]:
         """Raises ``ValueError`` where something of ours cannot be read."""
-        async with self._db.read() as uow:
-            began = (await uow.execute(sa.select(sa.func.min(use_life_table.c.began_at)))).scalar_one_or_none()
+        began = await self._book.began()
         if began is None:  # a home whose signer never kept a book
             return []
         made_after = max(after, began)
@@ -64,33 +67,21 @@ class Counterparts:
             *await self._certificates(made_after, until),
             *await self._ca_uses(after, until),
             *await self._published(made_after, until),
+            *await self._tokens.compare(after, made_after, until),
+            *await self._seals.compare(after, made_after, until),
         ]
 
     async def stored(self, value: bytes, at: dt.datetime) -> bool:
-        """Whether something with this input is stored: a checkpoint's text, a certificate, a list."""
+        """Whether something with this input is stored: a checkpoint's text, a certificate, a list, a QR seal."""
         if value.count(b"\n") == 3:
             async with self._db.read() as uow:
                 found = sa.select(_n.size).where(_n.note.startswith(value.decode("utf-8", "replace"), autoescape=True))
                 return (await uow.execute(found.limit(1))).first() is not None
-        if any(value in _digests(der) for _, der in await self._issued(at - _NEAR, at + _NEAR)):
+        if any(value in _digests(der) for _, der in await self._issued(at - NEAR, at + NEAR)):
             return True
-        return any(value == digest for _, digest in await self._lists_of(at - _NEAR, at + _NEAR))
-
-    async def _booked(self, values: Sequence[bytes], after: dt.datetime, until: dt.datetime) -> set[bytes]:
-        """Which of them the book holds."""
-        found: set[bytes] = set()
-        async with self._db.read() as uow:
-            for start in range(0, len(values), 500):
-                query = sa.select(_u.input).where(
-                    _u.input.in_(values[start : start + 500]), _u.at >= after - _NEAR, _u.at <= until + _NEAR
-                )
-                found.update(bytes(each) for each in (await uow.execute(query)).scalars())
-        return found
-
-    async def _uses(self, purpose: KeyPurpose, after: dt.datetime, until: dt.datetime) -> list[Any]:
-        query = sa.select(use_table).where(_u.at > after, _u.at <= until, _u.purpose == purpose.value)
-        async with self._db.read() as uow:
-            return list((await uow.execute(query.order_by(_u.at, _u.id))).all())
+        if any(value == digest for _, digest in await self._lists_of(at - NEAR, at + NEAR)):
+            return True
+        return await self._seals.stored(value, at)
 
     # the log
 
@@ -99,18 +90,18 @@ class Counterparts:
         async with self._db.read() as uow:
             rows = (await uow.execute(query)).all()
         texts = {row.note[: row.note.rfind("\n\n") + 1].encode(): row for row in rows}
-        missing = texts.keys() - await self._booked(list(texts), after, until)
-        return [_without_use(f"checkpoint {texts[text].size}", texts[text].created_at) for text in missing]
+        missing = texts.keys() - await self._book.holds(list(texts), after, until)
+        return [without_use(f"checkpoint {texts[text].size}", texts[text].created_at) for text in missing]
 
     async def _log_uses(self, after: dt.datetime, until: dt.datetime) -> list[Finding]:
         async with self._db.read() as uow:
             origin = (await uow.execute(sa.select(state_table.c.origin))).scalar_one_or_none() or ""
-        found = []
-        for use in await self._uses(KeyPurpose.LOG, after, until):
-            text = bytes(use.input)
-            if not await self._is_root(text, origin):
-                found.append(_without_result(use))
-        return found
+        return [
+            without_result(use)
+            async for uses in self._book.pages(KeyPurpose.LOG, after, until)
+            for use in uses
+            if not await self._is_root(bytes(use.input), origin)
+        ]
 
     async def _is_root(self, text: bytes, origin: str) -> bool:
         lines = text.split(b"\n")
@@ -133,36 +124,29 @@ class Counterparts:
     async def _certificates(self, after: dt.datetime, until: dt.datetime) -> list[Finding]:
         found = []
         for serial, der in await self._issued(after, until):
-            if not await self._booked(_digests(der), after, until):
-                found.append(_without_use(f"certificate {serial}", until))
+            if not await self._book.holds(_digests(der), after, until):
+                found.append(without_use(f"certificate {serial}", until))
         return found
 
     async def _ca_uses(self, after: dt.datetime, until: dt.datetime) -> list[Finding]:
-        uses = await self._uses(KeyPurpose.CA, after, until)
+        uses = [use async for page in self._book.pages(KeyPurpose.CA, after, until) for use in page]
         if not uses:
             return []
-        issued = {d for _, der in await self._issued(after - _NEAR, until + _NEAR) for d in _digests(der)}
-        others = [use for use in uses if use.event != "crl" and bytes(use.input) not in issued]
+        issued = {d for _, der in await self._issued(after - NEAR, until + NEAR) for d in _digests(der)}
+        others = await self._book.unproven(
+            [use for use in uses if use.event != "crl" and bytes(use.input) not in issued]
+        )  # fmt: skip
         async with self._db.read() as uow:
-            ordered = (
-                await uow.execute(
-                    sa.select(_c.ordered_at).where(_c.status == "ordered", _c.ordered_at >= after - _NEAR)
-                )
-            ).scalars().all()  # fmt: skip
-            began = {
-                use.name: (await uow.execute(sa.select(sa.func.min(_u.at)).where(_u.name == use.name))).scalar_one()
-                for use in others
-            }
+            query = sa.select(_c.ordered_at).where(_c.status == "ordered", _c.ordered_at >= after - NEAR)
+            ordered = (await uow.execute(query)).scalars().all()
         unfinished = list(ordered)
         found = []
         for use in others:
-            if use.at - began[use.name] <= _NEAR and use.event == "enrolment":
-                continue  # the proof with which a CA's own key began
-            at = next((each for each in unfinished if dt.timedelta(0) <= use.at - each <= _NEAR), None)
+            at = next((each for each in unfinished if dt.timedelta() <= use.at - each <= NEAR), None)
             if at is not None:
                 unfinished.remove(at)  # a crash between the signature and its record: the order is there
             else:
-                found.append(_without_result(use))
+                found.append(without_result(use))
         return [*found, *await self._revocation_lists([use for use in uses if use.event == "crl"])]
 
     async def _revocation_lists(self, uses: Sequence[Any]) -> list[Finding]:
@@ -171,15 +155,17 @@ class Counterparts:
             return []
         for use in uses:
             self._lists[use.name] = self._lists.get(use.name, 0) + 1
-        t = credential_table.c
+        k = key_table.c
         async with self._db.read() as uow:
-            owners = (await uow.execute(sa.select(t.owner, t.key).where(t.purpose == KeyPurpose.CA.value))).all()
+            keys = (await uow.execute(sa.select(k.name, k.owner).where(k.purpose == KeyPurpose.CA.value))).all()
             numbers = {r.issuer: r.last for r in await uow.execute(sa.select(crl_table.c.issuer, crl_table.c.last))}
-        found = []
+        found, owners = [], {row.name: row.owner for row in keys}
         for name in {use.name for use in uses}:
-            last = max((numbers.get(row.owner, 0) for row in owners if f'"{name}"' in row.key), default=0)
-            if self._lists[name] > last:
-                found.append(_without_result(next(use for use in reversed(uses) if use.name == name)))
+            owner = owners.get(name, "")
+            # one authority, one count: a key that moved has two names
+            signed = sum(count for other, count in self._lists.items() if owners.get(other, "") == owner)
+            if signed > numbers.get(owner, 0):
+                found.append(without_result(next(use for use in reversed(uses) if use.name == name)))
         return found
 
     # lists
@@ -192,8 +178,8 @@ class Counterparts:
 
     async def _published(self, after: dt.datetime, until: dt.datetime) -> list[Finding]:
         lists = await self._lists_of(after, until)
-        booked = await self._booked([digest for _, digest in lists], after, until)
-        return [_without_use(f"list {name}", until) for name, digest in lists if digest not in booked]
+        booked = await self._book.holds([digest for _, digest in lists], after, until)
+        return [without_use(f"list {name}", until) for name, digest in lists if digest not in booked]
 
 
 def _digests(der: bytes) -> list[bytes]:
@@ -209,16 +195,3 @@ def _signed_digest(body: bytes, signature: bytes) -> bytes:
     signer = cms.ContentInfo.load(signature)["content"]["signer_infos"][0]
     attributes = signer["signed_attrs"].untag().dump()
     return hashlib.new(signer["digest_algorithm"]["algorithm"].native, attributes).digest()
-
-
-def _without_use(what: str, at: dt.datetime) -> Finding:
-    return Finding(
-        code="keyuse.made_without_use", severity=Severity.CRITICAL, key=None, what=what, first_at=at, last_at=at
-    )
-
-
-def _without_result(use: Any) -> Finding:
-    key = KeyVersion(use.place, use.name, use.version)
-    return Finding(
-        code="keyuse.no_counterpart", severity=Severity.CRITICAL, key=key, what=use.id, first_at=use.at, last_at=use.at
-    )

@@ -10,7 +10,7 @@ from core.errors import Broken, Conflict, NotFound, Refused, ServiceError
 from core.values import Digest, Message, SignatureAlgorithm
 from signer.keystores.model import Health, KeyPurpose, KeyRef, checked, require_fitting
 
-__all__ = ["MemoryKeyStore", "generate", "raw_sign"]
+__all__ = ["MemoryKeyStore", "generate", "raw_sign", "spki_of"]
 
 
 def generate(algorithm: SignatureAlgorithm) -> Any:
@@ -24,6 +24,12 @@ def generate(algorithm: SignatureAlgorithm) -> Any:
             return ed25519.Ed25519PrivateKey.generate()
         case _:
             return rsa.generate_private_key(65537, 3072)
+
+
+def spki_of(private: Any) -> bytes:
+    """SubjectPublicKeyInfo (DER) of a private key object."""
+    public = private.public_key()
+    return bytes(public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo))
 
 
 def raw_sign(key: Any, algorithm: SignatureAlgorithm, to_sign: Digest | Message) -> bytes:
@@ -55,10 +61,7 @@ class MemoryKeyStore:
         if (name, 1) in self._keys or (name, 1) in self._disabled:
             raise Conflict("key.exists", key=name)
         key = generate(algorithm)
-        spki = key.public_key().public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-        ref = KeyRef(store=self.name, name=name, version=1, purpose=purpose, algorithm=algorithm, spki=spki)
+        ref = KeyRef(store=self.name, name=name, version=1, purpose=purpose, algorithm=algorithm, spki=spki_of(key))
         await self._keep(ref, key)
         return ref
 
@@ -105,12 +108,7 @@ class MemoryKeyStore:
 
     async def public_key(self, ref: KeyRef) -> bytes:
         """Of the key as it is kept."""
-        public: bytes = (
-            self._load(ref)
-            .public_key()
-            .public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-        )
-        return public
+        return spki_of(self._load(ref))
 
     async def health(self) -> Health:
         """A process that runs has its memory."""

@@ -87,17 +87,19 @@ def is_away(error: BaseException) -> bool:
     return isinstance(error, Unavailable) and error.code in _AWAY
 
 
-_AWAY = frozenset({"key.unavailable", "key.sealed", "key.outcome_unknown"})
+_AWAY = frozenset({"key.unavailable", "key.sealed", "key.denied", "key.no_such_store", "key.outcome_unknown"})
+"""A process that was not let in, or was told of another place, has learned nothing about a key."""
 
 
 class KeyStore(Protocol):
     """Private keys we can use but never see. Errors, the same of every store:
 
-    * ``Refused``: ``key.disabled``, ``key.wrong_purpose``, ``key.denied`` (the store's own rules say no), ``key.not_disabled``
+    * ``Refused``: ``key.disabled``, ``key.wrong_purpose``, ``key.not_disabled``
     * ``NotFound``: ``key.missing``; ``Conflict``: ``key.exists``; ``BadInput``: ``key.bad_input``
     * ``Broken``: ``key.wrong_signature``, ``key.wrong_version`` (neither value is ever released), ``key.damaged``
-    * ``Unavailable``: ``key.unavailable``, ``key.sealed``: nothing was signed. ``key.outcome_unknown``: the call was sent and
-      its answer lost, so a signature may exist that nobody here has seen.
+    * ``Unavailable``: ``key.unavailable``, ``key.sealed``, ``key.denied`` (we are not let in, or may not do this),
+      ``key.no_such_store`` (that place is not opened here): nothing was signed, and nothing is said about the key.
+      ``key.outcome_unknown``: the call was sent and its answer lost, so a signature may exist that nobody here has seen.
     """
 
     @property

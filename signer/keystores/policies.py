@@ -29,7 +29,7 @@ from typing import Final
 from signer.keystores.transit.naming import mounts_of
 
 __all__ = [
-    "SHORT_LIVED", "Identity", "Policy", "Probe", "Rule", "agency_mount", "bundle_sha256", "policy_for", "same_text",
+    "SHORT_LIVED", "Identity", "Policy", "Probe", "Rule", "agency_mount", "bundle_sha256", "policy_for", "same_text", "slug",
 ]  # fmt: skip
 
 Value = str | bool
@@ -132,7 +132,7 @@ def same_text(policy: Policy, text: str) -> bool:
 
 def agency_mount(code: str) -> str:
     """The mount of an agency that has its own: ``transit-h55-242``. Raises ``key.bad_mounts``."""
-    return mounts_of(f"transit-{_slug(code)}")[0]
+    return mounts_of(f"transit-{slug(code)}")[0]
 
 
 def policy_for(identity: Identity, mounts: Sequence[str], agency: str = "", *, soft_delete: bool = True) -> Policy:
@@ -151,7 +151,7 @@ def policy_for(identity: Identity, mounts: Sequence[str], agency: str = "", *, s
         rules += _OWN_TOKEN
         rules += _AUDIT_HASH if identity is Identity.AUDITOR else []
         rules += _ELSEWHERE
-    return Policy(identity=identity, mounts=known, agency=_slug(agency) if agency else "", rules=tuple(rules))
+    return Policy(identity=identity, mounts=known, agency=slug(agency) if agency else "", rules=tuple(rules))
 
 
 def _granted(identity: Identity, mount: str, soft_delete: bool) -> list[Rule]:
@@ -272,5 +272,6 @@ def _list(values: Sequence[Value]) -> str:
     return "[" + ", ".join(str(v).lower() if isinstance(v, bool) else f'"{v}"' for v in values) + "]"
 
 
-def _slug(code: str) -> str:
+def slug(code: str) -> str:
+    """An agency's code as names of mounts and policies hold it."""
     return re.sub(r"[^a-z0-9]+", "-", code.lower()).strip("-")

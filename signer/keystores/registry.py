@@ -125,7 +125,7 @@ _REF = (_t.store == sa.bindparam("store"), _t.place == sa.bindparam("place"), _t
         _t.version == sa.bindparam("version"))  # fmt: skip
 FOR_USE: Final = sa.select(_t.id, _t.state, _t.purpose, _t.per_minute, _t.per_day, _t.at_once).where(*_REF)
 """What a use looks at, by place and name."""
-_STATE_HELD = sa.select(_t.id, _t.state, _t.spki).where(*_REF).with_for_update(read=True)
+_STATE_HELD = sa.select(_t.state, _t.spki, _t.purpose, _t.owner).where(*_REF).with_for_update(read=True)
 _BY_REF = sa.select(key_table).where(*_REF)
 
 
@@ -206,17 +206,26 @@ class Registry:
         query = sa.select(key_table).where(_t.realm == realm, _t.purpose.not_in(OWNED)).order_by(_t.id)
         return [_known(row) for row in await uow.execute(query)]
 
-    async def require_usable(self, uow: UnitOfWork, ref: KeyRef) -> None:
+    async def require_usable(self, uow: UnitOfWork, ref: KeyRef, owner: str) -> None:
         """Strict: who ends the key meanwhile waits for this transaction, and what they did before is seen.
 
-        Raises ``key.unregistered``, ``key.stopped``, ``key.disabled``, ``key.damaged``.
+        Raises ``key.stopped``, ``key.disabled``, and as ``require_owned``.
+        """
+        require_active(await self.require_owned(uow, ref, owner), ref)
+
+    async def require_owned(self, uow: UnitOfWork, ref: KeyRef, owner: str) -> str:
+        """The key's state, where it is this owner's: a credential that was bent to another's key leads nowhere.
+
+        Raises ``key.unregistered``, ``key.damaged``, ``key.wrong_owner``.
         """
         row = (await uow.execute(_STATE_HELD, place_of(ref))).first()
         if row is None:
             raise NotFound("key.unregistered", key=ref.name)
-        if bytes(row.spki) != ref.spki:
+        if bytes(row.spki) != ref.spki or row.purpose != ref.purpose:
             raise Broken("key.damaged", key=ref.name)
-        require_active(row.state, ref)
+        if row.owner != owner:
+            raise Broken("key.wrong_owner", key=ref.name)
+        return str(row.state)
 
     async def credentials(self, uow: UnitOfWork, key: KnownKey) -> list[sa.Row[Any]]:
         """Rows of the credential table that lean on this key, oldest first."""

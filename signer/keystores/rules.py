@@ -85,6 +85,7 @@ class _Lease:
     minute: int
     of_day: int
     of_minute: int
+    at_once: int
     read_at: dt.datetime
     """When the registry last said that the key may be used."""
 
@@ -127,17 +128,23 @@ class Rules:
         What was paid is given back to this process's lease where the block is refused for sure; where its outcome is not
         known it stays paid. Raises what ``spend`` raises.
         """
-        await self.spend(ref, count, role)
+        lease = await self.spend(ref, count, role)
         try:
             yield
         except Unavailable:  # a commit may stand behind it
             raise
         except ServiceError:
-            self._give_back(ref, count)
+            now = self._good(ref, self._clock.now())
+            if now is not None and (now.day, now.minute) == (
+                lease.day,
+                lease.minute,
+            ):  # an older minute's are worth nothing
+                now.of_day += count
+                now.of_minute += count
             raise
 
-    async def spend(self, ref: KeyRef, count: int = 1, role: str = "service") -> None:
-        """Uses of a key, before it is touched. Of more than there is none is given, and the key is stopped.
+    async def spend(self, ref: KeyRef, count: int = 1, role: str = "service") -> _Lease:
+        """Uses of a key, before it is touched; from which lease. Of more than there is none is given, and the key is stopped.
 
         Raises ``key.wrong_role``, ``key.budget_spent`` (this use stopped it), ``key.stopped``, ``key.disabled``,
         ``key.unregistered``.
@@ -147,7 +154,7 @@ class Rules:
         async with self._turns.setdefault(ref, asyncio.Lock()):  # whoever waits finds the lease of the one before
             now = self._clock.now()
             lease = self._good(ref, now)
-            if lease is None or min(lease.of_day, lease.of_minute) < count:
+            if lease is None or min(lease.of_day, lease.of_minute, lease.at_once) < count:
                 lease = await self._paid(ref, count, now)
             elif not dt.timedelta() <= now - lease.read_at < dt.timedelta(milliseconds=LIMITS["keys.fresh_ms"]):
                 del self._leases[ref]  # what it holds is worth nothing where the answer is no
@@ -156,17 +163,12 @@ class Rules:
                 self._leases[ref] = lease
             lease.of_day -= count
             lease.of_minute -= count
+            return lease
 
     def _good(self, ref: KeyRef, now: dt.datetime) -> _Lease | None:
         """The lease, where it is of this minute."""
         lease = self._leases.get(ref)
         return lease if lease is not None and (lease.day, lease.minute) == (_day(now), _minute(now)) else None
-
-    def _give_back(self, ref: KeyRef, count: int) -> None:
-        lease = self._good(ref, self._clock.now())
-        if lease is not None:
-            lease.of_day += count
-            lease.of_minute += count
 
     async def _require_active(self, ref: KeyRef) -> None:
         row = await self._look.first(**place_of(ref))
@@ -223,7 +225,8 @@ class Rules:
         await uow.execute(_SET_DAY, {"key": name, "on": day, "now": used + more[0]})
         await uow.execute(_SET_PACE, {"key": name, "at": counted, "now": minutes.used + more[1]})
         return _Lease(
-            day=day, minute=minute, of_day=days.left + more[0], of_minute=minutes.left + more[1], read_at=now
+            day=day, minute=minute, of_day=days.left + more[0], of_minute=minutes.left + more[1], at_once=rule.at_once,
+            read_at=now,
         )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from core.errors import BadInput, Broken, Conflict, NotFound, Refused, Unavailable
 from core.ids import random_bytes
 from core.values import SignatureAlgorithm
-from signer.keystores.memory import MemoryKeyStore
+from signer.keystores.memory import MemoryKeyStore, spki_of
 from signer.keystores.model import Health, KeyPurpose, KeyRef
 
 __all__ = ["SoftwareKeyStore", "make_key_file"]
@@ -127,6 +127,18 @@ class SoftwareKeyStore(MemoryKeyStore):
 
     def _is_disabled(self, ref: KeyRef) -> bool:
         return self._path(ref).with_suffix(".disabled").exists()
+
+    def reveal(self, ref: KeyRef) -> Any:
+        """The private key, for the one ceremony that moves it into another store. No other store has this.
+
+        Raises ``key.missing``, ``key.disabled``, ``key.unavailable``, ``key.damaged`` (another secret, or another key).
+        """
+        key = self._load(ref)
+        if self._is_disabled(ref):
+            raise Refused("key.disabled", key=ref.name)
+        if spki_of(key) != ref.spki:
+            raise Broken("key.damaged", key=ref.name)
+        return key
 
     async def health(self) -> Health:
         """Whether the folder can be read and written."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from core.errors import NotFound, ServiceError
+from core.errors import ServiceError, Unavailable
 from core.values import Digest, Message, SignatureAlgorithm
 from signer.keystores.model import Health, KeyPurpose, KeyRef, KeyStore
 
@@ -35,7 +35,7 @@ class KeyStores:
         """Where this key is. Raises ``key.no_such_store`` where that store is not opened here."""
         found = self._by_name.get(ref.store)
         if found is None:
-            raise NotFound("key.no_such_store", store=ref.store)
+            raise Unavailable("key.no_such_store", store=ref.store)
         return found
 
     def all(self) -> tuple[KeyStore, ...]:

@@ -6,6 +6,8 @@ audit file finds its cause (``docs/flows/audit-keys.md``):
 * *Service keys* (log, QR, lists, time-stamps, OCSP, CA, reports) must not wait for a commit. A use is noted in memory before
   the key is touched, and rows are written together at the latest ``keyuse.flush_ms`` after the first of them; when
   ``keyuse.most`` wait, the next use waits until they are written. Where they cannot be written for ``keyuse.hold_seconds``, keys are not used any more.
+* A register of what such a key made may have a row written with the use, in the same transaction (``UseBook.beside``): both
+  stand or neither, and no signature waits for a commit of its own.
 * *Keys of persons and seals* outside of an order (proofs at enrolment and at start-up) are written at once: the row is durable
   before the key is touched, so no crash ever explains a missing one.
 
@@ -25,7 +27,8 @@ Example::
 import asyncio
 import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -86,6 +89,10 @@ _INSERT = use_table.insert()
 _SLOTS = 64
 
 
+_Noted = tuple[dict[str, Any], tuple[sa.Table, dict[str, Any]] | None]
+"""A use, and the row of another register that goes with it."""
+
+
 def _input(to_sign: Digest | Message) -> bytes:
     """Raises ``keyuse.too_long``: what could not be matched later is not signed."""
     if len(to_sign.value) > LIMITS["keyuse.input_bytes"]:
@@ -101,7 +108,8 @@ class UseBook:
         self._db, self._clock, self._folder, self._executor = db, clock, folder, executor
         self._life = ""
         self._held: int | None = None
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[_Noted] = []
+        self._beside: dict[bytes, tuple[sa.Table, dict[str, Any]]] = {}
         self._since = 0.0
         self._writing = asyncio.Lock()
         self._later: asyncio.Task[None] | None = None
@@ -159,9 +167,18 @@ class UseBook:
             await self._flush()
         if not self._rows:
             self._since = asyncio.get_running_loop().time()
-        self._rows.append(row)
+        self._rows.append((row, self._beside.get(to_sign.value)))
         if self._later is None or self._later.done():
             self._later = asyncio.create_task(self._in_a_moment())
+
+    @contextmanager
+    def beside(self, to_sign: Digest | Message, table: sa.Table, row: dict[str, Any]) -> Iterator[None]:
+        """``row`` of another register goes with the use that is noted for ``to_sign`` in this block; without one nowhere."""
+        self._beside[to_sign.value] = table, row
+        try:
+            yield
+        finally:
+            del self._beside[to_sign.value]
 
     async def write(self, ref: KeyRef, to_sign: Digest | Message, event_id: str) -> None:
         """The same, durable when this returns."""
@@ -196,12 +213,16 @@ class UseBook:
 
     async def _write_all(self) -> None:
         async with self._writing:
-            rows = list(self._rows)
-            if not rows:
+            noted = list(self._rows)
+            if not noted:
                 return
+            rows: dict[sa.Table, list[dict[str, Any]]] = {use_table: [use for use, _ in noted]}
+            for table, row in (beside for _, beside in noted if beside is not None):
+                rows.setdefault(table, []).append(row)
             async with self._db.write() as uow:
-                await uow.execute(insert_new(uow, use_table), rows)  # a commit whose answer was lost is made again
-            del self._rows[: len(rows)]
+                for table, values in rows.items():  # a commit whose answer was lost is made again
+                    await uow.execute(insert_new(uow, table), values)
+            del self._rows[: len(noted)]
             self._since = asyncio.get_running_loop().time()
 
 

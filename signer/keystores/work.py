@@ -2,8 +2,10 @@
 
 A store may be sealed, far away or slow, so nothing of it happens inside a transaction. Steps, and what a crash leaves:
 
-1. *claim* the act's row is due again after ``keys.try_seconds``: another process takes it over then.
-2. *act* the store disables or destroys. Both may be repeated: a key that is gone is gone.
+1. *claim* the act's row is due again after ``keys.try_seconds``: another process takes it over then. Until the store has
+   answered the row says that its outcome is unknown.
+2. *act* the store disables or destroys. Both may be repeated. That a key is *missing* is the end of the act only where an
+   earlier try may have been what made it so: an engine mounted elsewhere, or restored, misses keys that live.
 3. *record* the row is ``done``, the key's history says how, a leaf is in the log; one transaction, once by compare-and-swap.
 
 A key's end in its store waits for who has spent an approval before it (at most ``keys.settle_seconds``). The registry has
@@ -37,6 +39,7 @@ __all__ = ["KeyWork", "changed_digest"]
 _DONE: Final = {"disable": "store_disabled", "destroy": "destroyed"}
 """What the history says of an act."""
 _FIRST_REST: Final = 5
+_UNKNOWN: Final = "key.outcome_unknown"
 _t = work_table.c
 
 
@@ -89,7 +92,7 @@ class KeyWork:
         if key is None:
             return
         try:
-            how = await self._act(key, work.act)
+            how = await self._act(key, work)
         except Exception as error:  # noqa: BLE001 - one store must not keep the others' keys from their end
             await self._put_off(work, code_of(error))
         else:
@@ -105,7 +108,7 @@ class KeyWork:
                 return None
             mine = work_table.update().where(_t.id == work.id, _t.state == "due", _t.tries == work.tries)
             until = now + dt.timedelta(seconds=LIMITS["keys.try_seconds"])
-            if (await uow.execute(mine.values(tries=work.tries + 1, next_at=until))).rowcount != 1:
+            if (await uow.execute(mine.values(tries=work.tries + 1, next_at=until, code=_UNKNOWN))).rowcount != 1:
                 return None
         return key
 
@@ -124,15 +127,15 @@ class KeyWork:
         return (await uow.execute(spent)).first() is not None
 
     # ---------------------------------------------------------------------------------------------------------- act
-    async def _act(self, key: KnownKey, act: str) -> str:
+    async def _act(self, key: KnownKey, work: Work) -> str:
         """How the store answered: empty, or the code of an answer that is as good."""
         try:
-            if act == "disable":
+            if work.act == "disable":
                 await self.store.disable(key.ref)
             else:
                 await self._destroy(key)
         except NotFound as error:
-            if error.code != "key.missing":  # the store itself is not opened here
+            if error.code != "key.missing" or work.code != _UNKNOWN:
                 raise
             return error.code
         return ""
@@ -147,6 +150,7 @@ class KeyWork:
             await self.store.destroy(key.ref)
 
     async def _put_off(self, work: Work, code: str) -> None:
+        code = _UNKNOWN if work.code == _UNKNOWN else code  # once it may have been done, it may have been done
         rest = min(_FIRST_REST * 2**work.tries, LIMITS["keys.retry_most_seconds"])
         logger().warning("key.work_put_off", id=work.key_id, kind=work.act, code=code, count=work.tries + 1)
         mine = work_table.update().where(_t.id == work.id, _t.state == "due", _t.tries == work.tries + 1)

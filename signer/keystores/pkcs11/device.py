@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 import pkcs11
 from pkcs11 import Attribute, Mechanism, ObjectClass, exceptions
 
-from core.errors import Refused, ServiceError, Unavailable
+from core.errors import ServiceError, Unavailable
 
 __all__ = ["Device", "Lost", "find", "now", "says"]
 
@@ -169,12 +169,12 @@ class Device:
 
     def _logged_in(self, token: Any) -> Any:
         if os.pread(self._denied, 1, 0) == b"\1":
-            raise Refused("key.denied", detail="pin")
+            raise Unavailable("key.denied", detail="pin")
         try:
             return token.open(rw=True, user_pin=self._pin())
         except _PIN:
             os.pwrite(self._denied, b"\1", 0)
-            raise Refused("key.denied", detail="pin") from None
+            raise Unavailable("key.denied", detail="pin") from None
 
     def _pin(self) -> str:
         try:

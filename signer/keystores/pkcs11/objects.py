@@ -237,25 +237,29 @@ class Objects:
         self._mark(name, _DESTROYED)  # last: a crash before it leaves a disabled key that can be destroyed again
         self.forget()
 
-    def inspect(self, key_id: bytes, algorithm: SignatureAlgorithm, challenge: bytes) -> tuple[bytes, bytes]:
+    def inspect(self, name: str, key_id: bytes, algorithm: SignatureAlgorithm, challenge: bytes) -> tuple[bytes, bytes]:
         """(public key, signature over ``challenge``) of a pair that is in the token already.
 
-        Raises ``key.missing``, ``key.denied`` for a key that the token would hand out, ``key.exists`` when one of ours
-        is this very pair, ``key.damaged`` when it is of another kind.
+        Raises ``key.missing``, ``key.extractable`` for a key that the token would hand out, ``key.exists`` when this very
+        pair is ours under another name, ``key.damaged`` when it is of another kind.
         """
         private = self._private(key_id)
         if not hard(private):
-            raise Refused("key.denied", detail="extractable")
+            raise Refused("key.extractable")
         records = {Attribute.CLASS: ObjectClass.DATA, Attribute.TOKEN: True, Attribute.APPLICATION: _RECORD}
         for each in find(self._device.session, records):
-            if json.loads(each[Attribute.VALUE])["i"] == key_id.hex():
+            if json.loads(each[Attribute.VALUE])["i"] == key_id.hex() and each[Attribute.LABEL] != name:
                 raise Conflict("key.exists")
         if private[Attribute.KEY_TYPE] != FORMS[algorithm].key_type:
             raise Broken("key.damaged")
         return self._public(algorithm, key_id), signature(private, algorithm, challenge)
 
     def adopt(self, name: str, binding: str, key_id: bytes, spki: bytes) -> None:
-        """The record of a pair that was looked at. Raises ``key.exists``."""
+        """The record of a pair that was looked at; done twice it is done once. Raises ``key.exists``."""
+        entry = self._entry(name)
+        same = (binding, key_id, hashlib.sha256(spki).hexdigest())
+        if entry.records == 1 and not entry.disabled and (entry.binding, entry.key_id, entry.spki_sha256) == same:
+            return
         self.require_free(name)
         self._write(name, binding, key_id, spki)
 

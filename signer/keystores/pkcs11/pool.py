@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
-from core.errors import BadInput, Refused, ServiceError, Unavailable
+from core.errors import BadInput, ServiceError, Unavailable
 from core.limits import LIMITS
 from core.settings import Settings
 from signer.keystores.pkcs11.wire import HEAD, MOST, error_of, frame, opened
@@ -213,7 +213,7 @@ class Pool:
         if os.pread(self._denied, 1, 0) == b"\0":
             return
         if self._pin_state() == self._pin_used:
-            raise Refused("key.denied", detail="pin")
+            raise Unavailable("key.denied", detail="pin")
         os.pwrite(self._denied, b"\0", 0)
 
     def _pin_state(self) -> tuple[int, ...]:
@@ -290,16 +290,19 @@ class Pool:
 
     async def _serve(self, process: _Process, call: _Call) -> bool:
         """One call; whether the worker is good for another."""
+        if call.future.done():  # given up while the worker was made ready: the caller was told that nothing was done
+            return True
         call.tries += 1
         self._pin_used = self._pin_state()  # it may have to log in again
         try:
             async with asyncio.timeout(call.seconds):
+                call.sent = True  # before the first byte: who gives up from here on does not know what became of it
                 try:
                     await process.send(call.body)
-                except OSError:
+                except OSError:  # a frame that is not whole is not read
+                    call.sent = False
                     self._again(call, Unavailable("key.unavailable", detail="worker ended"))
                     return False
-                call.sent = True
                 answer = await process.receive()
         except (OSError, ValueError, TimeoutError) as error:
             self._lost(call, "deadline" if isinstance(error, TimeoutError) else "worker ended")
@@ -315,10 +318,8 @@ class Pool:
         """Its answer will not come."""
         if call.repeatable:
             self._again(call, Unavailable("key.unavailable", detail=why))
-        elif call.sent:
+        else:
             call.fail(Unavailable("key.outcome_unknown", detail=why))
-        else:  # the deadline struck while the pipe was still taking it
-            call.fail(Unavailable("key.unavailable", detail=why))
 
     def _again(self, call: _Call, error: ServiceError) -> None:
         """Another worker takes it, a few times."""

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from core.clock import Clock
 from core.db import Database, insert_new, swap_state
-from core.errors import BadInput, Broken, Conflict, NotFound, Refused, ServiceError
+from core.errors import BadInput, Broken, Conflict, NotFound, Refused, ServiceError, Unavailable
 from core.ids import random_bytes
 from core.limits import LIMITS
 from core.values import Digest, Message, SignatureAlgorithm
@@ -118,8 +118,13 @@ class Pkcs11KeyStore:
                 raise Conflict("key.exists", key=ref.name)
 
     async def _located(self, ref: KeyRef, *, dead: bool = False) -> dict[str, Any]:
-        """What a worker needs to find the key. Raises ``key.missing``, and ``key.disabled`` unless ``dead``."""
-        if ref.store != self.name or ref.place != self._place or ref.version != 1 or not _NAME.fullmatch(ref.name):
+        """What a worker needs to find the key.
+
+        Raises ``key.no_such_store`` of another token, ``key.missing``, and ``key.disabled`` unless ``dead``.
+        """
+        if ref.store != self.name or ref.place != self._place:
+            raise Unavailable("key.no_such_store", store=f"{ref.store}:{ref.place}")
+        if ref.version != 1 or not _NAME.fullmatch(ref.name):
             raise NotFound("key.missing", key=ref.name)
         body = _bound(ref)
         row = await self._row(ref.name)
@@ -218,15 +223,20 @@ class Pkcs11KeyStore:
     async def adopt(self, name: str, purpose: KeyPurpose, algorithm: SignatureAlgorithm, cka_id: bytes) -> KeyRef:
         """Take up a key pair that is in the token already; it proves itself by a signature, and keeps its CKA_ID.
 
-        Raises ``key.exists`` (the name, or the pair under another name), ``key.missing``, ``key.denied`` for a pair that
-        the token would hand out, ``key.damaged`` for one of another kind, ``key.wrong_signature``.
+        What a crash interrupted goes on with the same name. Raises ``key.exists`` (another key of that name, or the pair
+        under another name), ``key.missing``, ``key.extractable`` for a pair that the token would hand out, ``key.damaged`` for one of another kind, ``key.wrong_signature``.
         """
         ref = self._named(name, purpose, algorithm)
         wanted = algorithm.digest
         to_sign = Message(random_bytes(32)) if wanted is None else Digest.of(random_bytes(32), wanted)
         async with self._making:
             await self._require_free(name)
-            look = {"key_id": cka_id.hex(), "algorithm": algorithm.value, "challenge": to_sign.value.hex()}
+            look = {
+                "name": name,
+                "key_id": cka_id.hex(),
+                "algorithm": algorithm.value,
+                "challenge": to_sign.value.hex(),
+            }
             found = await self._call("inspect", name, look)
             ref = self._named(name, purpose, algorithm, _bytes(found, "spki"))
             checked(ref, to_sign, _bytes(found, "value"))

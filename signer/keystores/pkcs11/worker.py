@@ -118,7 +118,7 @@ class Worker:
 
     def _inspect(self, request: Body) -> Body:
         key_id, challenge = bytes.fromhex(request["key_id"]), bytes.fromhex(request["challenge"])
-        spki, value = self._objects.inspect(key_id, _algorithm(request), challenge)
+        spki, value = self._objects.inspect(request["name"], key_id, _algorithm(request), challenge)
         return {"spki": spki.hex(), "value": value.hex()}
 
     def _adopt(self, request: Body) -> Body:

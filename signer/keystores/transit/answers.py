@@ -167,7 +167,7 @@ _WORDS: Final[Mapping[str, type[ServiceError]]] = {
     "key.outcome_unknown": Unavailable,
     "key.unavailable": Unavailable,
     "key.bad_input": BadInput,
-    "key.denied": Refused,
+    "key.denied": Unavailable,
     "key.missing": NotFound,
 }
 _MEANING: Final = {

@@ -252,7 +252,7 @@ class TransitKeyStore:
 
     def _require_admin(self, ref: KeyRef) -> Vault:
         if self._admin is None:
-            raise Refused("key.denied", key=ref.name)
+            raise Unavailable("key.denied", key=ref.name)
         return self._admin
 
     @staticmethod
@@ -267,10 +267,10 @@ class TransitKeyStore:
     # speaking to the server
 
     def _path(self, ref: KeyRef) -> str:
-        """Raises ``key.damaged`` or ``key.missing`` before anything is sent: references come from a table."""
+        """Raises ``key.damaged`` or ``key.no_such_store`` before anything is sent: references come from a table."""
         require_bound(ref)
         if ref.store != self.name or ref.place not in self._mounts:
-            raise NotFound("key.missing", key=ref.name)
+            raise Unavailable("key.no_such_store", store=f"{ref.store}:{ref.place}")
         return f"{ref.place}/keys/{ref.name}"
 
     async def _read(self, vault: Vault, path: str, name: str) -> Kept:

@@ -73,7 +73,7 @@ async def test_a_key_ends_with_the_second_yes_and_not_with_the_first(town, ring)
     town.clock.move(seconds=1)
     await refused(rules.spend(ref, 1, "seal"), Refused, "key.disabled")
     async with ring.db.read() as uow:
-        await refused(ring.registry.require_usable(uow, ref), Refused, "key.disabled")
+        await refused(ring.registry.require_usable(uow, ref, (await ring.known(key_id)).owner), Refused, "key.disabled")
     proof = verify_evidence(await town.desk.evidence(decision))
     assert proof.record.payload["spki_sha256"] == Digest.of(ref.spki).hex
     assert set(proof.voters) == set(town.admins[:2])
@@ -492,7 +492,7 @@ async def test_an_end_against_a_ceremony_that_spends_one_is_first(laid_url, town
 
         async def ceremony():
             async with rules.spending(ref, 1, "seal"), other.write() as uow:
-                await ring.registry.require_usable(uow, ref)
+                await ring.registry.require_usable(uow, ref, (await ring.known(key_id)).owner)
                 order.append("spent")
                 await asyncio.sleep(0.05 * (round_ % 2))
                 async with Database(laid_url) as looking, looking.read() as seen:

@@ -5,8 +5,9 @@ import dataclasses
 
 import pytest
 import sqlalchemy as sa
+import structlog
 
-from core.errors import Broken, Unavailable
+from core.errors import Broken, NotFound, Unavailable
 from core.limits import LIMITS
 from signer.enrolment.seals import SealProofs
 from signer.keystores.model import KeyPurpose
@@ -44,7 +45,7 @@ async def test_a_seal_with_another_keys_certificate_is_stopped(office, proofs): 
         other = await office.records.credentials.of(uow, "report", KeyPurpose.REPORT)
     swapped = dataclasses.replace(seal, certificate=other.certificate)
     try:
-        assert await proofs._prove(swapped)
+        assert await proofs._prove(swapped) == ""
         _, now = await state_of(office)
         assert (now.state, now.why) == (KeyState.STOPPED, "credential.wrong_key")
     finally:
@@ -67,6 +68,38 @@ async def test_a_store_that_is_away_is_waited_for(office, proofs, monkeypatch): 
 
     await asyncio.wait_for(dataclasses.replace(proofs, store=Away()).prove_all(), 10)
     assert len(calls) == 3
+    _, key = await state_of(office)
+    assert key.state is KeyState.ACTIVE
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Unavailable("key.denied", key="k"),
+        Unavailable("key.no_such_store", store="transit:m"),
+        NotFound("key.missing", key="k"),
+    ],
+)
+async def test_a_start_with_a_wrong_login_mount_or_path_stops_no_seal(office, proofs, monkeypatch, error):  # noqa: F811
+    monkeypatch.setitem(LIMITS, "keys.away_seconds", 0.01)
+    real, mended = proofs.store, asyncio.Event()
+
+    class Elsewhere:
+        name, not_for_production = real.name, real.not_for_production
+
+        async def sign(self, *args, **kwargs):
+            if not mended.is_set():
+                raise error
+            return await real.sign(*args, **kwargs)
+
+    with structlog.testing.capture_logs() as lines:
+        proving = asyncio.create_task(dataclasses.replace(proofs, store=Elsewhere()).prove_all())
+        await asyncio.sleep(0.3)
+        _, key = await state_of(office)
+        assert key.state is KeyState.ACTIVE and not proving.done()
+        mended.set()
+        await asyncio.wait_for(proving, 10)
+    assert [line["code"] for line in lines if line["event"] == "seal.not_looked_at"] == [error.code]
     _, key = await state_of(office)
     assert key.state is KeyState.ACTIVE
 

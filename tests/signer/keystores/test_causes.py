@@ -10,12 +10,14 @@ from audit.keyuse import Call, Doubt, Hashes, KeyVersion, Operation, Signal
 from audit.log import Log
 from core.approvals.records import decision_table
 from core.directory.records import Directory
-from core.ids import new_id, random_bytes
+from core.ids import first_id, new_id, random_bytes
 from core.values import Digest, Realm, SignatureAlgorithm
 from signer.credentials import Credentials
-from signer.keystores.causes import KeyCauses, _first_id
+from signer.keystores.causes import KeyCauses
 from signer.keystores.memory import MemoryKeyStore
 from signer.keystores.model import KeyPurpose, KeyRef, StoredKey
+from signer.keystores.policies import Identity, bundle_sha256, policy_for
+from signer.keystores.prepared import LOGINS, NO_UPSERT, Prepared, cache, mounted, reload, role
 from signer.keystores.records import key_table, policy_table, work_table
 from signer.keystores.uses import UseBook, use_life_table, use_table
 from signer.records import order_table
@@ -23,6 +25,7 @@ from tests.audit.keyuse.makers import WHO, ask, hashed
 
 DAY = dt.timedelta(days=1)
 P256 = SignatureAlgorithm.ECDSA_P256_SHA256
+PREPARED = Prepared(mounts=("transit",), agencies=frozenset({"H1"}))
 
 
 def ref_of(name, purpose, store="transit"):
@@ -76,7 +79,7 @@ class Desk:
                 await self.log.append(uow, leaf)
 
     async def causes(self, after=None, until=None, memory=None):
-        side = KeyCauses(self.db, self.clock)
+        side = KeyCauses(self.db, self.clock, PREPARED)
         after, until = after or self.clock.now() - DAY, until or self.clock.now()
         reached = await side.begin(after, until, memory or {})
         found = [c async for piece in side.causes(after, reached) for c in piece]
@@ -152,7 +155,7 @@ async def test_leaves_after_the_end_wait_for_the_next_call(desk, clock):
     clock.move(minutes=5)
     await desk.order(INTENDED, text="b")
     await desk.log.sequence()
-    side = KeyCauses(desk.db, clock)
+    side = KeyCauses(desk.db, clock, PREPARED)
     await side.begin(clock.now() - DAY, clock.now(), {})
     split = clock.now() - dt.timedelta(minutes=1)
     first = [c async for piece in side.causes(clock.now() - DAY, split) for c in piece]
@@ -265,40 +268,124 @@ async def work(desk, clock, *, decided):
     return decision
 
 
-async def test_a_policy_that_two_administrators_decided_explains_its_loading(desk, clock):
-    side = KeyCauses(desk.db, clock)
-    assert await side.permitted(operation("rules", clock, "sys/policies/acl", "")) == ""
+HASHES = Hashes(ask)
+
+
+async def allowed(side, item):
+    permit = await side.permitted(item, HASHES)
+    return "" if permit is None else permit.ref or permit.code
+
+
+async def setting(path, body, clock, kind="rules", change=None):
+    """As the file shows it. ``change``: made to what is shown."""
+    data = await HASHES.shown(body) | (change or {})
+    return Operation(kind, "", "/".join(path.split("/")[:3]), True, clock.now(), "r", WHO, False, path, data)
+
+
+async def loading(clock, policy, **more):
+    return await setting(f"sys/policies/acl/{policy.name}", {"policy": policy.hcl()}, clock, **more)
+
+
+async def decide(desk, clock, sha256, number="p"):
+    row = {"id": number * 26, "realm": "training", "store": "transit", "sha256": sha256, "decided_at": clock.now()}
     async with desk.db.write() as uow:
-        await uow.execute(
-            policy_table.insert(),
-            {"id": "p" * 26, "realm": "training", "store": "transit", "sha256": "0" * 64, "decided_at": clock.now()},
-        )
-    assert await side.permitted(operation("rules", clock, "sys/policies/acl", "")) == "p" * 26
-    assert await side.permitted(operation("rules", clock, "sys/audit/to-file", "")) == ""
-    clock.move(days=2)
-    assert await side.permitted(operation("rules", clock, "sys/policies/acl", "")) == ""
+        await uow.execute(policy_table.insert(), row)
+
+
+@pytest.mark.parametrize("soft", [True, False])
+@pytest.mark.parametrize(("mounts", "agency"), [(("transit",), ""), (("transit-h1",), "H1"), (("transit",), "H1")])
+async def test_a_policy_as_it_was_decided_by_then_explains_its_loading(desk, clock, mounts, agency, soft):
+    side = KeyCauses(desk.db, clock, PREPARED)
+    bundle = [policy_for(each, mounts, agency, soft_delete=soft) for each in Identity]
+    signer = bundle[1]
+    assert await allowed(side, await loading(clock, signer)) == "keyuse.as_prepared"  # nothing was decided yet
+    before = await loading(clock, signer)
+    clock.move(minutes=1)
+    await decide(desk, clock, bundle_sha256(bundle))
+    clock.move(minutes=1)
+    assert await allowed(side, await loading(clock, signer)) == "p" * 26
+    await decide(desk, clock, "0" * 64, "q")  # another set now holds
+    clock.move(minutes=1)
+    assert await allowed(side, await loading(clock, signer)) == ""
+    assert await allowed(side, before) == "keyuse.as_prepared"
+
+
+async def test_nothing_else_hides_behind_a_ceremony(desk, clock):
+    side = KeyCauses(desk.db, clock, PREPARED)
+    signer = policy_for(Identity.SIGNER, ("transit",))
+    wide = {"policy": 'path "transit/*" { capabilities = ["update"] }'}
+    for item in (
+        await setting("sys/policies/acl/dauso-signer", wide, clock),
+        await setting("sys/policies/acl/dauso-signer", {"policy": signer.hcl() + "\n"}, clock),
+        await setting("sys/policies/acl/dauso-enroller", {"policy": signer.hcl()}, clock),
+        await setting("sys/policies/acl/dauso-signer-h9", {"policy": policy_for(Identity.SIGNER, ("transit",), "H9").hcl()}, clock),
+        await setting("sys/policies/acl/dauso-thief", {"policy": signer.hcl()}, clock),
+        await setting("sys/policy/dauso-signer", {"policy": signer.hcl()}, clock),
+        await loading(clock, signer, change={"more": 1}),
+        await setting("sys/audit/to-file", {"type": "file"}, clock),
+        await setting("sys/policies/acl/x/dauso-signer", {"policy": signer.hcl()}, clock),
+        (await loading(clock, signer))._replace(data={}),
+        (await loading(clock, signer))._replace(data=None),
+        (await loading(clock, signer))._replace(path=""),
+    ):  # fmt: skip
+        assert await allowed(side, item) == "", item.path
+
+
+async def test_what_keys_init_sets_is_known_again_and_anything_close_to_it_is_not(desk, clock):
+    side = KeyCauses(desk.db, clock, PREPARED)
+    good = [
+        ("sys/mounts/transit", mounted(), "rules"), ("sys/mounts/transit-h1", mounted(), "rules"), ("sys/auth/approle", LOGINS, "rules"),
+        ("sys/plugins/reload/backend", reload("transit"), "rules"), ("transit/config/keys", NO_UPSERT, "config"),
+        ("transit/cache-config", cache(), "cache-config"),
+        *((f"auth/approle/role/dauso-{each}", role(f"dauso-{each}", each), "rules") for each in list(Identity)[1:]),
+        ("auth/approle/role/dauso-signer-h1", role("dauso-signer-h1", Identity.SIGNER), "rules"),
+    ]  # fmt: skip
+    for path, body, kind in good:
+        assert await allowed(side, await setting(path, body, clock, kind)) == "keyuse.as_prepared", path
+    custodian = role("dauso-custodian", Identity.CUSTODIAN)
+    for path, body, kind in (
+        ("sys/mounts/elsewhere", mounted(), "rules"), ("sys/mounts/transit", mounted() | {"type": "kv"}, "rules"),
+        ("sys/mounts/transit/tune", mounted(), "rules"), ("sys/auth/approle", LOGINS | {"local": True}, "rules"),
+        ("sys/auth/userpass", LOGINS, "rules"), ("sys/plugins/reload/backend", reload("elsewhere"), "rules"),
+        ("transit/config/keys", {"disable_upsert": False}, "config"), ("transit/cache-config", {"size": 1}, "cache-config"),
+        ("auth/approle/role/dauso-web", role("dauso-web", Identity.WEB), "rules"),
+        ("auth/approle/role/dauso-custodian", custodian | {"token_policies": ["dauso-custodian", "admin"]}, "rules"),
+        ("auth/approle/role/dauso-custodian", custodian | {"token_ttl": 0}, "rules"),
+        ("auth/approle/role/dauso-custodian", custodian | {"token_bound_cidrs": ["10.0.0.0/8"]}, "rules"),
+        ("auth/approle/role/dauso-custodian/secret-id", {}, "rules"), ("auth/approle/role/x/dauso-custodian", custodian, "rules"),
+        ("auth/approle/role/dauso-signer", custodian, "rules"), ("auth/kubernetes/role/dauso-custodian", custodian, "rules"),
+    ):  # fmt: skip
+        assert await allowed(side, await setting(path, body, clock, kind)) == "", (path, body)
+
+
+async def test_networks_are_those_that_the_auditor_names(desk, clock):
+    bound = role("dauso-signer", Identity.SIGNER, ["10.0.0.0/24"])
+    path = "auth/approle/role/dauso-signer"
+    side = KeyCauses(desk.db, clock, Prepared(mounts=("transit",), cidrs=("10.0.0.0/24",)))
+    assert await allowed(side, await setting(path, bound, clock)) == "keyuse.as_prepared"
+    assert await allowed(side, await setting(path, role("dauso-signer", Identity.SIGNER), clock)) == ""
 
 
 async def test_operations_without_a_decision_are_not_explained(desk, clock):
     await work(desk, clock, decided=False)
-    side = KeyCauses(desk.db, clock)
+    side = KeyCauses(desk.db, clock, PREPARED)
     for kind in ("config", "delete", "soft-delete", "export", "import", "wrapping_key", "csr"):
-        assert await side.permitted(operation(kind, clock)) == ""
+        assert await allowed(side, operation(kind, clock)) == ""
 
 
 async def test_a_destruction_that_two_administrators_decided_explains_its_steps_on_that_key_from_then_on(desk, clock):
     before = operation("delete", clock)
     clock.move(minutes=1)
     decision = await work(desk, clock, decided=True)
-    side = KeyCauses(desk.db, clock)
+    side = KeyCauses(desk.db, clock, PREPARED)
     for kind in ("config", "delete"):
-        assert await side.permitted(operation(kind, clock)) == decision
-    assert await side.permitted(before) == ""
-    assert await side.permitted(operation("delete", clock, "seal-2.p256")) == ""
-    assert await side.permitted(operation("delete", clock, place="elsewhere")) == ""
-    assert await side.permitted(operation("export", clock)) == ""
+        assert await allowed(side, operation(kind, clock)) == decision
+    assert await allowed(side, before) == ""
+    assert await allowed(side, operation("delete", clock, "seal-2.p256")) == ""
+    assert await allowed(side, operation("delete", clock, place="elsewhere")) == ""
+    assert await allowed(side, operation("export", clock)) == ""
 
 
 def test_no_id_of_that_time_is_smaller(clock):
-    assert _first_id(clock.now()) <= new_id(clock)
-    assert _first_id(clock.now() + dt.timedelta(milliseconds=1)) > new_id(clock)
+    assert first_id(clock.now()) <= new_id(clock)
+    assert first_id(clock.now() + dt.timedelta(milliseconds=1)) > new_id(clock)

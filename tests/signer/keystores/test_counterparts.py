@@ -53,7 +53,7 @@ async def grow(log, db, clock, count=1):
 async def compared(db, clock, book=None):
     if book is not None:
         await book._flush()
-    found = await Counterparts(db, LogReader(db=db, origin="")).compare(
+    found = await Counterparts(db, clock, LogReader(db=db, origin="")).compare(
         clock.now() - dt.timedelta(hours=1), clock.now() + dt.timedelta(hours=1)
     )
     return [(f.code, f.what.split(" ")[0]) for f in found]
@@ -200,12 +200,12 @@ async def test_revocation_lists_are_counted_over_runs(house):
         await uow.execute(crl_table.insert(), {"issuer": "issuing", "last": 2})
     await house.note(b"crl 1", b"crl 2", event="crl")
     await house.book._flush()
-    side = Counterparts(house.db, LogReader(db=house.db, origin=""))
+    side = Counterparts(house.db, house.clock, LogReader(db=house.db, origin=""))
     start, middle = house.clock.now() - dt.timedelta(hours=1), house.clock.now()
     assert [f for f in await side.compare(start, middle) if f.key] == []
     house.clock.move(minutes=1)
     await house.note(b"crl 3", event="crl")
-    later = Counterparts(house.db, LogReader(db=house.db, origin=""))
+    later = Counterparts(house.db, house.clock, LogReader(db=house.db, origin=""))
     later.load(side.dump())
     (found,) = await later.compare(middle, house.clock.now())
     assert found.code == "keyuse.no_counterpart"
@@ -238,7 +238,7 @@ async def test_a_use_whose_result_is_stored_is_known(house, booked_log):
         der = (await uow.execute(sa.select(certificate_table.c.der).limit(1))).scalar_one()
         listed = (await uow.execute(sa.select(publication_table))).first()
     tbs = x509.load_der_x509_certificate(bytes(der)).tbs_certificate_bytes
-    side = Counterparts(house.db, LogReader(db=house.db, origin=""))
+    side = Counterparts(house.db, house.clock, LogReader(db=house.db, origin=""))
     now = house.clock.now()
     assert listed is not None
     ((_, of_list),) = await side._lists_of(now - dt.timedelta(hours=1), now)

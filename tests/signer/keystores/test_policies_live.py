@@ -5,7 +5,7 @@ import hashlib
 
 import pytest
 
-from core.errors import Refused
+from core.errors import Refused, Unavailable
 from core.ids import new_id
 from core.values import Digest, Message, SignatureAlgorithm
 from core.vault import Vault, VaultConfig
@@ -309,7 +309,7 @@ async def new_key(vaults, clock):
 
 
 async def refused(awaitable):
-    with pytest.raises(Refused) as raised:
+    with pytest.raises((Refused, Unavailable)) as raised:
         await awaitable
     return raised.value.code
 

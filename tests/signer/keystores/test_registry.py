@@ -68,7 +68,7 @@ async def test_versions_stores_and_places_are_keys_of_their_own(db, registry, re
 
 async def test_who_is_unknown_is_not_found(db, registry, ref):
     async with db.read() as uow:
-        for question in (registry.find(uow, ref), registry.require_usable(uow, ref)):
+        for question in (registry.find(uow, ref), registry.require_usable(uow, ref, "a1")):
             with pytest.raises(NotFound, match=r"key\.unregistered"):
                 await question
         with pytest.raises(NotFound, match=r"key\.unknown"):
@@ -104,10 +104,10 @@ async def test_a_home_made_before_is_filled_from_its_credentials_once(db, regist
 async def test_only_an_active_key_is_usable(db, registry, ref, state, code):
     key_id = await noted(db, registry, ref)
     async with db.write() as uow:
-        await registry.require_usable(uow, ref)
+        await registry.require_usable(uow, ref, "a1")
         await uow.execute(key_table.update().where(key_table.c.id == key_id).values(state=state))
         with pytest.raises(Refused) as refused:
-            await registry.require_usable(uow, ref)
+            await registry.require_usable(uow, ref, "a1")
     assert refused.value.code == code
 
 
@@ -115,7 +115,19 @@ async def test_a_reference_with_another_public_key_is_not_usable(db, registry, r
     await noted(db, registry, ref)
     async with db.read() as uow:
         with pytest.raises(Broken, match=r"key\.damaged"):
-            await registry.require_usable(uow, dataclasses.replace(ref, spki=b"other"))
+            await registry.require_usable(uow, dataclasses.replace(ref, spki=b"other"), "a1")
+
+
+@pytest.mark.parametrize(
+    ("change", "owner", "code"), [({}, "a2", "key.wrong_owner"), ({"purpose": KeyPurpose.LOG}, "a1", "key.damaged")]
+)
+async def test_a_key_of_another_or_for_another_use_is_not_usable(db, registry, ref, change, owner, code):
+    await noted(db, registry, ref)
+    async with db.read() as uow:
+        for question in (registry.require_usable, registry.require_owned):
+            with pytest.raises(Broken) as refused:
+                await question(uow, dataclasses.replace(ref, **change), owner)
+            assert refused.value.code == code
 
 
 async def test_who_ends_a_key_waits_for_who_found_it_usable(laid_url, clock, ref):
@@ -126,7 +138,7 @@ async def test_who_ends_a_key_waits_for_who_found_it_usable(laid_url, clock, ref
 
         async def use():
             async with db.write() as uow:
-                await registry.require_usable(uow, ref)
+                await registry.require_usable(uow, ref, "a1")
                 order.append("usable")
                 await asyncio.sleep(0.3)
                 order.append("used")
@@ -141,7 +153,7 @@ async def test_who_ends_a_key_waits_for_who_found_it_usable(laid_url, clock, ref
         assert order == ["usable", "used", "stopped"]
         async with db.write() as uow:
             with pytest.raises(Refused, match=r"key\.stopped"):
-                await registry.require_usable(uow, ref)
+                await registry.require_usable(uow, ref, "a1")
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,15 @@ async def test_more_at_once_than_one_approval_may_cover_stops_the_key(keys):
     assert (await keys.known(ref)).why == "key.over_at_once"
 
 
+async def test_a_lease_that_holds_more_does_not_hide_how_many_one_approval_may_cover(keys):
+    ref = await keys.make(KeyPurpose.DOCUMENT, "document-1", at_once=5)
+    rules = keys.process()
+    await rules.spend(ref, 1, "signer")  # pays for a whole lease
+    with pytest.raises(Refused, match=r"key\.budget_spent"):
+        await rules.spend(ref, 6, "signer")
+    assert (await keys.known(ref)).why == "key.over_at_once"
+
+
 async def test_five_hundred_under_one_approval_are_taken_in_one_go(keys, monkeypatch):
     ref = await keys.make(KeyPurpose.DOCUMENT, "document-1")
     rules, writes = keys.process(), []
@@ -270,6 +279,19 @@ async def test_what_is_given_back_in_another_minute_is_lost(keys):
         async with rules.spending(ref, 10, "seal"):
             keys.clock.move(minutes=1)
             raise Conflict("signing.not_in_state")
+    with pytest.raises(Refused, match=r"key\.budget_spent"):
+        await rules.spend(ref, 1, "seal")
+
+
+async def test_uses_of_an_older_minute_are_not_given_to_a_newer_one(keys):
+    ref = await keys.make(KeyPurpose.SEAL, "seal-1", per_minute=10, at_once=10)
+    rules = keys.process()
+    with pytest.raises(Conflict):
+        async with rules.spending(ref, 9, "seal"):
+            keys.clock.move(minutes=1)
+            await rules.spend(ref, 1, "seal")
+            raise Conflict("signing.not_in_state")
+    await rules.spend(ref, 9, "seal")
     with pytest.raises(Refused, match=r"key\.budget_spent"):
         await rules.spend(ref, 1, "seal")
 

@@ -6,12 +6,13 @@ import json
 
 import pytest
 
-from core.errors import Broken, Conflict, NotFound, Refused
+from core.errors import Broken, Conflict, NotFound, Refused, Unavailable
 from core.limits import LIMITS
 from core.values import Digest, Message, SignatureAlgorithm
-from signer.keystores.model import KeyPurpose, checked
+from core.vault import TokenFile, Vault, VaultConfig
+from signer.keystores.model import KeyPurpose, checked, is_away
 from signer.keystores.transit import TransitKeyStore
-from tests.openbao import OpenBao
+from tests.openbao import OpenBao, wait_until
 from tests.signer.keystores.bao import MOUNTS, Town, prepare, town
 from tests.signer.keystores.contract import House, KeyStoreContract, changed, input_for, name_for, refused
 
@@ -109,14 +110,32 @@ async def test_new_keys_lie_in_all_mounts_and_a_reference_keeps_its_own(here):
 async def test_a_mount_that_is_not_configured_is_not_used(here, ref):
     only = another(here, mounts=[mount for mount in MOUNTS if mount != ref.place])
     for what in (sign(only, ref), only.public_key(ref), only.disable(ref), only.destroy(ref)):
-        with pytest.raises(NotFound, match=r"key\.missing"):
+        with pytest.raises(Unavailable, match=r"key\.no_such_store"):
             await what
-    with pytest.raises(NotFound, match=r"key\.missing"):
+    with pytest.raises(Unavailable, match=r"key\.no_such_store"):
         await sign(here.store, changed(ref, place="sys/../" + ref.place))
     with pytest.raises(NotFound, match=r"key\.missing"):
         await sign(here.store, changed(ref, place=next(m for m in MOUNTS if m != ref.place)))
-    with pytest.raises(NotFound, match=r"key\.missing"):  # no fallback between stores
+    with pytest.raises(Unavailable, match=r"key\.no_such_store"):  # no fallback between stores
         await sign(here.store, changed(ref, store="software"))
+
+
+async def test_an_engine_that_is_not_mounted_says_nothing_about_its_keys(here, tmp_path, openbao):
+    openbao.enable("transit-moved")
+    (tmp_path / "admin").write_text(openbao.admin_token())
+    vault = Vault(VaultConfig(url=openbao.url, login=TokenFile(path=tmp_path / "admin")))
+    await vault.start()
+    try:
+        store = TransitKeyStore(vault, ["transit-moved"], admin=vault)
+        ref = await store.create(name_for(), P, P256)
+        openbao.api("POST", "sys/remount", {"from": "transit-moved", "to": "transit-away"})
+        wait_until(lambda: openbao.status("GET", f"transit-away/keys/{ref.name}") == 200, "moved")
+        for what in (sign(store, ref), store.public_key(ref), store.disable(ref), store.destroy(ref)):
+            with pytest.raises(Unavailable) as told:
+                await what
+            assert is_away(told.value)
+    finally:
+        await vault.close()
 
 
 async def test_a_namespace_is_part_of_the_place(here, tmp_path, openbao):
@@ -125,15 +144,13 @@ async def test_a_namespace_is_part_of_the_place(here, tmp_path, openbao):
     signer = here.signer
     token = openbao.admin_token()
     (tmp_path / "admin").write_text(token)
-    from core.vault import TokenFile, Vault, VaultConfig
-
     vault = Vault(VaultConfig(url=openbao.url, login=TokenFile(path=tmp_path / "admin")))
     await vault.start()
     try:
         store = TransitKeyStore(vault, ["tinh/transit"])
         ref = await store.create(name_for(), P, P256)
         assert ref.place == "tinh/transit" and checked(ref, DIGEST, await sign(store, ref))
-        with pytest.raises((Refused, NotFound)):  # the other identity has no right there
+        with pytest.raises(Unavailable):  # the other identity has no right there
             await sign(TransitKeyStore(signer, ["tinh/transit"]), ref)
     finally:
         await vault.close()
@@ -227,10 +244,10 @@ async def test_the_events_id_is_in_the_servers_audit_trail(here, ref):
 async def test_the_signer_alone_can_neither_make_nor_end_a_key(here, ref):
     signer = TransitKeyStore(here.signer, MOUNTS)
     for what in (signer.create(name_for(), P, P256), signer.disable(ref), signer.destroy(ref)):
-        with pytest.raises(Refused, match=r"key\.denied"):
+        with pytest.raises(Unavailable, match=r"key\.denied"):
             await what
     as_admin = TransitKeyStore(here.signer, MOUNTS, admin=here.signer)
-    with pytest.raises(Refused, match=r"key\.denied"):  # the server's word, not ours
+    with pytest.raises(Unavailable, match=r"key\.denied"):  # the server's word, not ours
         await as_admin.disable(ref)
     assert await sign(signer, ref)
 
@@ -239,7 +256,7 @@ async def test_the_enroller_can_neither_sign_nor_end_a_key(here, ref):
     enroller = TransitKeyStore(here.enroller, MOUNTS, admin=here.enroller)
     assert await enroller.create(name_for(), P, P256)
     for what in (sign(enroller, ref), enroller.disable(ref)):
-        with pytest.raises(Refused, match=r"key\.denied"):
+        with pytest.raises(Unavailable, match=r"key\.denied"):
             await what
 
 

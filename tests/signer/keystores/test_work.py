@@ -10,7 +10,7 @@ import sqlalchemy as sa
 import structlog
 
 from audit.events import LeafType, commit
-from core.errors import Broken, NotFound, Refused
+from core.errors import Broken, NotFound, Refused, Unavailable
 from core.ids import new_id
 from core.limits import LIMITS
 from core.values import Digest, Realm
@@ -33,6 +33,19 @@ async def ring(db, clock, tmp_path):
 
 async def leaves(ring, kind=LeafType.KEY_CHANGED):
     return [json.loads(entry) for entry in await ring.town.events() if json.loads(entry)["type"] == kind.value]
+
+
+def away_then(act):
+    """Silent once."""
+    calls = []
+
+    async def answer(ref):
+        calls.append(ref)
+        if len(calls) == 1:
+            raise away()
+        await act(ref)
+
+    return answer
 
 
 async def ended(ring, *, certified=False):
@@ -87,7 +100,9 @@ async def test_a_store_that_does_not_answer_is_tried_again_later_and_rarer(ring)
     assert await ring.history(key_id) == ["disabled", "store_disabled"]
 
 
-@pytest.mark.parametrize("error", [Broken("key.damaged"), Refused("key.denied"), RuntimeError("x"), OSError(5, "x")])
+@pytest.mark.parametrize(
+    "error", [Broken("key.damaged"), Unavailable("key.denied"), RuntimeError("x"), OSError(5, "x")]
+)
 async def test_whatever_a_store_says_the_others_keys_reach_their_end(ring, error):
     first, _ = await ended(ring)
     second, _ = await ended(ring)
@@ -107,18 +122,48 @@ async def test_whatever_a_store_says_the_others_keys_reach_their_end(ring, error
 
 
 async def test_a_destruction_that_was_done_and_not_recorded_is_done_once_more_and_recorded_once(ring):
-    key_id, ref = await to_be_destroyed(ring)
-    await ring.store.destroy(ref)  # and then the process died
+    key_id, _ = await to_be_destroyed(ring)
+    real = ring.store.destroy
 
-    async def destroy(ref):
+    async def dies(ref):
+        await real(ref)
+        raise asyncio.CancelledError
+
+    async def missing(ref):
         raise NotFound("key.missing", key=ref.name)
 
-    ring.store.destroy = destroy
+    ring.store.destroy = dies
+    with pytest.raises(asyncio.CancelledError):
+        await ring.work.run()
+    (work,) = [each for each in await ring.works(key_id) if each.act == "destroy"]
+    assert (work.state, work.code) == ("due", "key.outcome_unknown")
+    ring.clock.at = work.next_at
+    ring.store.destroy = away_then(missing)
+    await ring.work.run()  # a store that is away meanwhile does not make it forget
+    ring.clock.move(hours=2)
     (work,) = await ring.work.run()
     assert (work.state, work.code) == ("done", "key.missing")
     assert (await ring.known(key_id)).state is KeyState.DESTROYED
     assert await ring.history(key_id) == ["condemned", "destroyed", "disabled", "store_disabled"]
     assert len(await leaves(ring)) == 2
+
+
+@pytest.mark.parametrize("act", ["disable", "destroy"])
+async def test_a_key_that_is_missing_though_nobody_ended_it_is_not_called_ended(ring, act):
+    """Another mount, an older copy of the store: the key may live where nobody looks."""
+    key_id, _ = await (ended(ring) if act == "disable" else to_be_destroyed(ring))
+
+    async def missing(ref):
+        raise NotFound("key.missing", key=ref.name)
+
+    setattr(ring.store, act, missing)
+    for _ in range(3):
+        (work,) = await ring.work.run()
+        assert (work.act, work.state, work.code) == (act, "due", "key.missing")
+        ring.clock.at = work.next_at
+    assert (await ring.known(key_id)).state is KeyState.DISABLED
+    delattr(ring.store, act)
+    assert [each.state for each in await ring.work.run()] == ["done"]
 
 
 async def test_a_destruction_waits_for_the_end_in_the_store(ring):

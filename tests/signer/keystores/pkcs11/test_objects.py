@@ -91,7 +91,7 @@ async def test_a_pair_that_was_there_before_is_taken_up_by_its_id(open_store, al
     [
         ("", P256, NotFound, "key.missing"),
         ("pair(id=b'other')", P256, NotFound, "key.missing"),
-        ("pair(extractable=True)", P256, Refused, "key.denied"),
+        ("pair(extractable=True)", P256, Refused, "key.extractable"),
         ("pair()", P384, Broken, "key.damaged"),
         ("pair()", RSA, Broken, "key.damaged"),
         ("pair(KeyType.RSA, 1024)", RSA, Broken, "key.damaged"),

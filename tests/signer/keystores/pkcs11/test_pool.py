@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import BadInput, Refused, ServiceError, Unavailable
+from core.errors import BadInput, ServiceError, Unavailable
 from core.limits import LIMITS
 from core.settings import Settings
 from core.values import Digest, SignatureAlgorithm
@@ -167,7 +167,7 @@ async def test_a_refused_pin_is_tried_once_by_one_worker_and_again_when_its_file
     hsm.write_pin("999999")
     store = open_store(workers=3)
     errors = [await raised(call) for call in [sign(store, ref) for _ in range(9)]]
-    assert {(e.code, e.evidence["detail"], type(e)) for e in errors} == {("key.denied", "pin", Refused)}
+    assert {(e.code, e.evidence["detail"], type(e)) for e in errors} == {("key.denied", "pin", Unavailable)}
     assert (await store.health()).state == "denied"
     assert not any("999999" in repr(e) + str(e.evidence) for e in errors)
     assert os.pread(store._pool._denied, 1, 0) == b"\1"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.errors import BadInput, Broken, Refused
+from core.errors import BadInput, Broken, Unavailable
 from core.values import Digest, Message, SignatureAlgorithm
 from signer.keystores.model import KeyPurpose, checked
 from tests.signer.keystores.contract import House, KeyStoreContract
@@ -82,11 +82,11 @@ async def test_one_bad_item_of_a_batch_is_an_error_alone(open_store):
     ref = await store.create("seal-1", S, P256)
 
     def refuse(answer):
-        answer["results"][1] = {"error": ["Refused", "key.denied", ""]}
+        answer["results"][1] = {"error": ["Unavailable", "key.denied", ""]}
 
     bent(store, refuse)
     one, two, three = await store.sign_batch(ref, [Digest.of(b"x")] * 3, purpose=S, event_id="e")
-    assert (type(two), two.code, two.evidence) == (Refused, "key.denied", {"key": "seal-1"})
+    assert (type(two), two.code, two.evidence) == (Unavailable, "key.denied", {"key": "seal-1"})
     assert isinstance(one, bytes) and isinstance(three, bytes)
 
 

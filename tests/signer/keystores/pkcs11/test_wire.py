@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.errors import Broken, Conflict, Refused, ServiceError, Unavailable
+from core.errors import Broken, Conflict, ServiceError, Unavailable
 from signer.keystores.pkcs11.wire import HEAD, MOST, error_of, frame, opened, told
 
 
@@ -23,7 +23,7 @@ def test_what_is_no_object_is_refused(bad):
 
 
 @pytest.mark.parametrize(
-    "error", [Refused("key.denied", detail="pin"), Conflict("key.exists"), Broken("key.damaged", secret="not told")]
+    "error", [Unavailable("key.denied", detail="pin"), Conflict("key.exists"), Broken("key.damaged", secret="not told")]
 )
 def test_an_error_keeps_its_class_its_code_and_its_detail_alone(error):
     back = error_of(told(error), "seal-1")
@@ -34,7 +34,7 @@ def test_an_error_keeps_its_class_its_code_and_its_detail_alone(error):
 @pytest.mark.parametrize(
     "bad",
     [
-        None, [], ["Refused"], ["Refused", "key.denied"], ["Refused", "key.denied", 7], ["Exception", "key.denied", ""],
+        None, [], ["Refused"], ["Unavailable", "key.denied"], ["Unavailable", "key.denied", 7], ["Exception", "key.denied", ""],
         ["__all__", "key.denied", ""], ["SystemExit", "key.denied", ""], ["Refused", "database.busy", ""], {"a": 1},
     ],
 )  # fmt: skip

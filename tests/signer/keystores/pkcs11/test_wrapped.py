@@ -97,7 +97,7 @@ async def test_swapped_references_are_damaged(keys_db, open_store):
     assert await code(store, changed(seal, spki=spki)) == "key.damaged"
     assert await code(store, changed(seal, name=mine.name)) == "key.damaged"
     assert await code(store, changed(mine, name=seal.name)) == "key.damaged"
-    assert await code(store, changed(mine, place="another")) == "key.missing"
+    assert await code(store, changed(mine, place="another")) == "key.no_such_store"
     assert await code(store, changed(mine, version=2)) == "key.missing"
 
 
