@@ -4,7 +4,7 @@ import base64
 import datetime as dt
 import json
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from core.certificates import Certificate
 from core.clock import Clock
 from core.db import UnitOfWork, UtcDateTime, metadata, row_by, swap_state
-from core.errors import NotFound, Refused
+from core.errors import Broken, Conflict, NotFound, Refused
 from core.ids import new_id
 from core.limits import LIMITS
 from core.signing import SigningKey
@@ -96,7 +96,8 @@ OpenKey = Callable[[Credential, str], SigningKey]
 class Credentials:
     """The table of credentials, inside the caller's transaction.
 
-    A row never changes but for its state, which no ``Credential`` carries: what was read once is kept by id.
+    A row changes its state, which no ``Credential`` carries, and the place of its key (``move``), at which a process that
+    read it before goes on until it starts anew: what was read once is kept by id.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -128,6 +129,24 @@ class Credentials:
             },
         )  # fmt: skip
         return made
+
+    async def move(self, uow: UnitOfWork, old: KeyRef, new: KeyRef) -> list[Credential]:
+        """The same key is in another place from now on: every credential of it names that one, and nothing else changes.
+
+        Raises ``credential.wrong_key`` for another key, ``decision.overtaken`` where none names the old place any more.
+        """
+        if (old.purpose, old.algorithm, old.spki) != (new.purpose, new.algorithm, new.spki):
+            raise Broken("credential.wrong_key")
+        rows = (await uow.execute(sa.select(credential_table).where(_t.purpose == old.purpose).order_by(_t.id))).all()
+        mine = [row for row in rows if KeyRef.from_json(json.loads(row.key)) == old]
+        for row in mine:
+            here = credential_table.update().where(_t.id == row.id, _t.key == row.key)
+            if (await uow.execute(here.values(key=json.dumps(new.to_json())))).rowcount != 1:
+                raise Conflict("decision.overtaken")
+            self._known.pop(row.id, None)
+        if not mine:
+            raise Conflict("decision.overtaken")
+        return [replace(self._from(row), key=new) for row in mine]
 
     async def of(self, uow: UnitOfWork, owner: str, purpose: KeyPurpose) -> Credential:
         """The newest active one whose time has come. Raises ``credential.missing``."""

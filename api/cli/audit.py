@@ -1,6 +1,6 @@
 """``dauso audit``: was every call on a key caused by us? Run by an auditor, with an identity of the key store that may not sign.
 
-Exit codes of ``keys``: 0 nothing but notes, 1 findings, 3 the comparison could not be completed.
+Exit codes of ``keys``: 0 nothing but notes, 1 findings, 3 the comparison could not be completed, or ends too long before now.
 """
 
 import asyncio
@@ -13,11 +13,13 @@ import sqlalchemy as sa
 import typer
 
 from api.cli.show import err, fail, out, print_json, progress, settings_of
-from api.roles import AUDITOR_WRITES
+from api.roles import AUDITOR_WRITES, hidden_from_auditor
 from audit.keyuse import Finding, Hashes, Progress, Rules, RunReport, Severity, reconcile_keys
+from audit.keyuse.lines import LOGINS
 from audit.keyuse.listen import Listener
 from core.clock import VIETNAM, Clock, SystemClock, timestamp_text
 from core.db import Database
+from core.directory.records import agency_table
 from core.errors import BadInput, Broken, ServiceError
 from core.messages import sentence
 from core.settings import Settings
@@ -25,6 +27,7 @@ from core.vault import Vault, config_of
 from signer.credentials import credential_table
 from signer.keystores.causes import KeyCauses
 from signer.keystores.model import KeyRef
+from signer.keystores.prepared import Prepared
 from signer.keystores.transit import mounts_of
 
 __all__ = ["app", "compare"]
@@ -49,6 +52,17 @@ def keys(
     again: Annotated[
         bool, typer.Option("--again", help="Đối soát lại các tệp này từ đầu / prove these files anew")
     ] = False,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live/--copies",
+            help="Máy chủ khóa ghi thẳng vào các tệp này, không phải bản chép đến sau / the server writes these very files: no copies that lag behind",
+        ),
+    ] = False,
+    cidr: Annotated[
+        list[str] | None,
+        typer.Option(help="Mạng đã cho ở dauso keys init / networks that were given to dauso keys init"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Mỗi lần khóa được gọi ký có căn cứ không / whether each call on a key had its cause."""
@@ -63,20 +77,24 @@ def keys(
             def show(done: int, total: int) -> None:
                 bar.update(task, completed=done >> 20, total=max(1, total >> 20))
 
-            return await compare(settings, named, device=device, since=begin, again=again, show=show)
+            return await compare(
+                settings, named, device=device, since=begin, again=again, live=live, cidrs=tuple(cidr or ()), show=show
+            )
 
     try:
         report = asyncio.run(work())
     except ServiceError as error:
         fail(error, as_json, 3)
     _say(report, as_json)
+    if report.late:
+        raise typer.Exit(3)
     if not report.clean:
         raise typer.Exit(1)
 
 
 async def compare(
     settings: Settings, files: list[Path], *, device: str = "", since: dt.datetime | None = None, again: bool = False,
-    show: Progress = lambda _done, _all: None, clock: Clock | None = None,
+    live: bool = False, cidrs: tuple[str, ...] = (), show: Progress = lambda _done, _all: None, clock: Clock | None = None,
 ) -> RunReport:  # fmt: skip
     """With the auditor's own session at the key server and a database that only takes what was found.
 
@@ -93,19 +111,35 @@ async def compare(
             raise Broken("keyuse.no_hash")
         return str(answer["hash"])
 
-    async with Database(settings.database, AUDITOR_WRITES) as db:
+    async with Database(settings.database, AUDITOR_WRITES, hidden_from_auditor()) as db:
         await vault.start()
         try:
             rules = Rules(
                 device=device, mounts=await _mounts(db, settings), namespace=settings.vault_namespace,
                 signers=frozenset(s.strip() for s in settings.audit_signers.split(",") if s.strip()),
+                logins=_logins(settings), live=live,
             )  # fmt: skip
             return await reconcile_keys(
-                db=db, clock=clock, files=files, hashes=Hashes(ask), source=KeyCauses(db, clock), rules=rules,
+                db=db, clock=clock, files=files, hashes=Hashes(ask),
+                source=KeyCauses(db, clock, await _prepared(db, settings, cidrs)), rules=rules,
                 since=since, again=again, progress=show,
             )  # fmt: skip
         finally:
             await vault.close()
+
+
+def _logins(settings: Settings) -> dict[str, str]:
+    """Also at a path of its own (``vault_mount``), which begins a token's display name."""
+    known = dict(LOGINS)
+    if settings.vault_mount and settings.vault_login in known:
+        known[settings.vault_mount.strip("/").replace("/", "-")] = known[settings.vault_login]
+    return known
+
+
+async def _prepared(db: Database, settings: Settings, cidrs: tuple[str, ...]) -> Prepared:
+    async with db.read() as uow:
+        codes = (await uow.execute(sa.select(agency_table.c.code))).scalars().all()
+    return Prepared(mounts=mounts_of(settings.transit_mounts), agencies=frozenset(codes), cidrs=cidrs)
 
 
 async def _mounts(db: Database, settings: Settings) -> frozenset[str]:

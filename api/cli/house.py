@@ -9,7 +9,7 @@ import typer
 
 from api import bootstrap
 from api.cli.show import err, out, print_json, read_file, read_wording, run, settings_of
-from api.roles import WEB_HIDDEN, WEB_WRITES, ProcessRole
+from api.roles import AUDITOR_WRITES, WEB_HIDDEN, WEB_WRITES, ProcessRole, hidden_from_auditor
 from core import db
 from core.directory.model import Role
 from core.errors import BadInput
@@ -232,9 +232,16 @@ def upgrade(context: typer.Context) -> None:
 
 
 def grants(
-    context: typer.Context, user: Annotated[str, typer.Argument(help="Tài khoản PostgreSQL / PostgreSQL user")]
+    context: typer.Context,
+    user: Annotated[str, typer.Argument(help="Tài khoản PostgreSQL / PostgreSQL user")],
+    auditor: Annotated[bool, typer.Option("--auditor", help="Cho dauso audit keys / for dauso audit keys")] = False,
 ) -> None:
     """In lệnh SQL cấp quyền hẹp cho tài khoản của tiến trình web / SQL that gives the web's user its narrow rights."""
     settings_of(context)
-    for statement in db.grants(user, WEB_WRITES, WEB_HIDDEN):
+    statements = (
+        db.grants(user, AUDITOR_WRITES, hidden_from_auditor(), adding=True)
+        if auditor
+        else db.grants(user, WEB_WRITES, WEB_HIDDEN)
+    )
+    for statement in statements:
         out.print(f"{statement};", markup=False)

@@ -75,7 +75,7 @@ def init(
         settings=settings_of(context), store=store, mounts=mounts, agency=agency, hand_over=hand_over, folder=folder,
         token_file=token_file, cidrs=tuple(cidr or ()), out=out_file, yes=yes,
     )  # fmt: skip
-    _end(run(work.run, as_json), as_json)
+    ceremonies.end(run(work.run, as_json), as_json)
 
 
 @app.command("list")
@@ -91,6 +91,7 @@ def list_keys(
         else:
             until = f"đến/until {row['until']:%d/%m/%Y}" if row["until"] else "không chứng thư/no certificate"
             start = f" · từ/from {_when(row['active_from'])}" if row["waits"] else ""
+            start += f" · {row['came']}" if row["came"] else ""
             out.print(
                 f"{row['state']:<9} {row['purpose']:<9} {row['owner']:<28} {row['store']}:{row['place']} {row['key']} v{row['version']} · {until}{start}",
                 markup=False,
@@ -115,7 +116,7 @@ def rotate(
     work = ceremonies.Rotate(
         settings=settings_of(context), owner=owner, purpose=purpose, at=when, out=out_file, yes=yes
     )  # fmt: skip
-    _end(run(work.run, as_json), as_json)
+    ceremonies.end(run(work.run, as_json), as_json)
 
 
 @app.command("import")
@@ -136,7 +137,24 @@ def import_key(
         settings=settings_of(context), key_file=key_file, cka_id=cka_id, spki_sha256=spki_sha256, chain=chain,
         role_id=role_id, secret_id_file=secret_id_file, out=out_file, yes=yes,
     )  # fmt: skip
-    _end(run(work.run, as_json), as_json)
+    ceremonies.end(run(work.run, as_json), as_json)
+
+
+@app.command("move")
+def move(
+    context: typer.Context,
+    owners: Annotated[list[str], typer.Argument(help="log | root | issuing | tsa | ocsp | lists | report; mã cơ quan: khóa QR / an agency's code: its QR key")],
+    role_id: RoleId = "",
+    secret_id_file: SecretId = None,
+    out_file: Out = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Dời chính khóa đó từ tệp vào OpenBao; chứng thư và đường dẫn không đổi / the same key out of files into OpenBao."""
+    work = ceremonies.Move(
+        settings=settings_of(context), owners=owners, role_id=role_id, secret_id_file=secret_id_file, out=out_file, yes=yes
+    )  # fmt: skip
+    ceremonies.end(run(work.run, as_json), as_json)
 
 
 @app.command("disable")
@@ -169,37 +187,14 @@ def ceremony(
 ) -> None:
     """Kiểm kê có người chứng kiến: từng bước được đọc từ máy chủ và xác nhận / the whole, step by step, with witnesses."""
     work = ceremonies.Ceremony(settings=settings_of(context), token_file=token_file, out=out_file, yes=yes)
-    _end(run(work.run, as_json), as_json)
+    ceremonies.end(run(work.run, as_json), as_json)
 
 
 def _ending(
     what: type[ceremonies.Disable | ceremonies.Destroy], context: typer.Context, key: str, role_id: str, secret: Path | None, out_file: Path | None, yes: bool, as_json: bool
 ) -> None:  # fmt: skip
     work = what(settings=settings_of(context), key=key, role_id=role_id, secret_id_file=secret, out=out_file, yes=yes)
-    _end(run(work.run, as_json), as_json)
-
-
-def _end(done: ceremonies.Done, as_json: bool) -> None:
-    """What was done, where its protocol lies; 1 where something failed."""
-    if as_json:
-        print_json({
-            "good": done.good, "protocol": done.protocol, "sha256": done.sha256, "signed": done.signed, "error": done.code or None,
-            "facts": [{"what": name, "value": value} for name, value in done.facts],
-        })  # fmt: skip
-    else:
-        for name, value in done.facts:
-            out.print(f"  {name}: {value}", markup=False, soft_wrap=True)
-        for line in done.next:
-            out.print(f"  → {line}", markup=False, soft_wrap=True)
-        if done.code:
-            out.print(f"✗ {done.said}", markup=False)
-        if done.protocol:
-            mark = "" if done.signed else " (CHƯA KÝ / UNSIGNED)"
-            out.print(
-                f"biên bản / protocol: {done.protocol}{mark}\n  SHA-256 {done.sha256}", markup=False, soft_wrap=True
-            )
-    if not done.good:
-        raise typer.Exit(1)
+    ceremonies.end(run(work.run, as_json), as_json)
 
 
 def _moment(text: str) -> dt.datetime:

@@ -19,6 +19,7 @@ from api.portal.schemas import Id
 from api.sign.pages import qr_svg
 from api.web.access import desk
 from api.web.parts import Parts, WebParts
+from audit.keyuse import looks
 from core.approvals.model import QUORUM, Decision
 from core.approvals.records import Approvals
 from core.clock import VIETNAM
@@ -28,7 +29,7 @@ from core.errors import BadInput, NotFound
 from core.limits import LIMITS
 from core.messages import sentence
 from signer.decisions.desk import picture_of_decision, words_of
-from signer.decisions.keys import keys_of
+from signer.decisions.keys import is_keeper, keys_of
 from signer.decisions.kinds import kind_of
 from signer.decisions.room import Room
 from signer.keystores.registry import KeyState
@@ -145,8 +146,12 @@ async def overview(request: Request, parts: Parts, who: Admin) -> Response:
     async with parts.service.db.read() as uow:
         lines = await lines_of(uow, parts, who)
         own, services = await keys_of(uow, room_of(parts), who.agency, LIMITS["web.page"])
+        keeper = await is_keeper(uow, room_of(parts), who.agency)
+        audit = await looks.standing(uow, parts.service.clock.now()) if keeper else None
     stopped = sum(key.state is KeyState.STOPPED for key in (*own, *services))
-    return page(request, "admin.html", who=who, title="desk.admin", rows=lines, needed=QUORUM, stopped=stopped)
+    return page(
+        request, "admin.html", who=who, title="desk.admin", rows=lines, needed=QUORUM, stopped=stopped, audit=audit
+    )  # fmt: skip
 
 
 @router.get("/decisions/{decision_id}")

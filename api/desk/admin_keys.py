@@ -27,7 +27,7 @@ from core.values import Digest, SignatureAlgorithm
 from signer.credentials import credential_table
 from signer.decisions.keys import is_keeper, key_of, keys_of, store_name
 from signer.decisions.room import both
-from signer.keystores.allowed import Policies
+from signer.keystores.allowed import Imports, Origin, Policies, place, require_movable
 from signer.keystores.model import KeyPurpose, KeyRef
 from signer.keystores.registry import OWNED, KeyState, KnownKey, Registry, Work
 from signer.keystores.rules import used_today
@@ -54,6 +54,10 @@ class _Row:
     """Of its certificate; None without one."""
     alive: bool
     destroyable: bool
+    movable: bool
+    """In files, used, and of those that may go on elsewhere as the same key."""
+    came: Origin | None
+    """Where it was not made in its store."""
 
 
 # ------------------------------------------------------------------------------------------------------------- reading
@@ -83,14 +87,24 @@ async def _rows(uow: UnitOfWork, parts: WebParts, who: DeskPerson, keys: Sequenc
     now = parts.service.clock.now()
     names, ends = await _names(uow, keys, who), await _ends(uow, keys)
     used = await used_today(uow, parts.service.clock, [key.ref.name for key in keys])
+    origins = await Imports(parts.service.clock).origins(uow)
     return [
         _Row(
             key=key, name=_name(key, who, names), store=store_name(key.ref.store), sha256=Digest.of(key.ref.spki).hex,
             used=used.get(key.ref.name, 0), ends=ends.get(key.ref), alive=key.state in {KeyState.ACTIVE, KeyState.STOPPED},
             destroyable=key.state is KeyState.DISABLED and key.destroy_after is not None and key.destroy_after <= now,
+            movable=_movable(key), came=origins.get(place(key.ref)),
         )
         for key in keys
     ]  # fmt: skip
+
+
+def _movable(key: KnownKey) -> bool:
+    try:
+        require_movable(key)
+    except ServiceError:
+        return False
+    return True
 
 
 def _name(key: KnownKey, who: DeskPerson, names: Mapping[str, str]) -> str:
@@ -130,7 +144,7 @@ async def _one(
     return page(
         request, "admin_key.html", who=who, title="desk.key", row=row, history=history, problem=problem, typed=typed,
         due=[work for work in works if work.state == "due"], ordered=_ordered(works), status=400 if problem else 200,
-        own=key.owner == who.person_id,
+        own=key.owner == who.person_id, left=any(each.what == "left" for each in history),
     )  # fmt: skip
 
 
@@ -190,6 +204,12 @@ async def rule(request: Request, key_id: Id, parts: Parts, who: Admin) -> Respon
     form = await form_of(request)
     payload = {name: _number(form.get(name, "")) for name in ("per_minute", "per_day", "at_once")}
     return await _about(request, parts, who, key_id, "key.rule", payload)
+
+
+@router.post("/{key_id}/move")
+async def move(request: Request, key_id: Id, parts: Parts, who: Admin) -> Response:
+    """Propose that the same key goes on in OpenBao or Vault."""
+    return await _about(request, parts, who, key_id, "key.move", {})
 
 
 @router.post("/{key_id}/destroy")

@@ -5,7 +5,19 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from fastapi.responses import RedirectResponse
 
-from api.desk import admin, admin_keys, admin_people, admin_printed, admin_state, copy, inbox, login, numbers, seals
+from api.desk import (
+    admin,
+    admin_findings,
+    admin_keys,
+    admin_people,
+    admin_printed,
+    admin_state,
+    copy,
+    inbox,
+    login,
+    numbers,
+    seals,
+)
 from api.desk.pages import DeskRoute
 from api.desk.sessions import DeskPerson
 from api.web.access import desk
@@ -31,7 +43,7 @@ router.include_router(inbox.router)
 router.include_router(copy.router)
 router.include_router(seals.router)
 router.include_router(numbers.router)
-for each in (admin, admin_people, admin_printed, admin_state, admin_keys):
+for each in (admin, admin_people, admin_printed, admin_state, admin_keys, admin_findings):
     router.include_router(each.router)
 
 

@@ -19,7 +19,7 @@ from core.limits import LIMITS
 from core.values import Digest, SignatureAlgorithm
 from signer.decisions.keys import Hash, owner_name, require_keeper
 from signer.decisions.room import Kind, Payload, Room, Words, both, date
-from signer.keystores.allowed import Imports, Policies
+from signer.keystores.allowed import SERVICES, Imports, Policies
 from signer.keystores.model import KeyPurpose
 from signer.keystores.registry import OWNED
 
@@ -27,10 +27,6 @@ __all__ = ["ChangePolicy", "ImportKey"]
 
 _RAW: Final = frozenset({KeyPurpose.LOG, KeyPurpose.QR})
 """Without a certificate."""
-_SERVICES: Final = {
-    "root": KeyPurpose.CA, "issuing": KeyPurpose.CA, "tsa": KeyPurpose.TSA, "ocsp": KeyPurpose.OCSP,
-    "lists": KeyPurpose.LIST, "report": KeyPurpose.REPORT, "log": KeyPurpose.LOG,
-}  # fmt: skip
 
 
 class _Import(Payload):
@@ -82,7 +78,7 @@ class ImportKey(Kind):
     async def _owner(uow: UnitOfWork, room: Room, agency: Agency, purpose: KeyPurpose, owner: str) -> str:
         if purpose not in OWNED:
             await require_keeper(uow, room, agency)
-            if _SERVICES.get(owner) is not purpose:
+            if SERVICES.get(owner) is not purpose:
                 raise NotFound("key.unknown_owner")
             return owner
         if purpose is not KeyPurpose.DOCUMENT:

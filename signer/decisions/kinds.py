@@ -4,6 +4,7 @@ from typing import Final
 
 from core.errors import BadInput
 from signer.decisions.books import CloseBook, EndClient, GrantClient, OpenBook
+from signer.decisions.key_moves import MoveKey
 from signer.decisions.key_rules import ResumeKey, RuleKey
 from signer.decisions.key_stores import ChangePolicy, ImportKey
 from signer.decisions.keys import DestroyKey, DisableKey
@@ -17,7 +18,8 @@ KINDS: Final[dict[str, Kind]] = {
     kind.name: kind
     for kind in (
         AddPerson(), IdentifyPerson(), GiveRole(), EndRole(), SuspendPhone(), ChangeWording(), ChangeSeal(), OpenBook(), CloseBook(),
-        GrantClient(), EndClient(), DisableKey(), ResumeKey(), RuleKey(), DestroyKey(), ImportKey(), ChangePolicy(),
+        GrantClient(), EndClient(), DisableKey(), ResumeKey(), RuleKey(), DestroyKey(), ImportKey(), MoveKey(),
+        ChangePolicy(),
     )
 }  # fmt: skip
 

@@ -23,6 +23,7 @@ from core.ids import random_bytes
 from core.values import Realm, SignatureAlgorithm
 from signer.credentials import Credential, Credentials
 from signer.keystores.allowed import AllowedImport, Imports
+from signer.keystores.memory import spki_of
 from signer.keystores.model import KeyPurpose, KeyRef, KeyStore, StoredKey
 from signer.keystores.proof import prove
 from signer.keystores.transit.answers import Kept
@@ -91,7 +92,7 @@ class Importing:
 
     async def bring(self, caller: Caller, mounts: Sequence[str], private: Any, allowed: AllowedImport) -> KeyRef:
         """Into the transit engine. Raises ``vault.*``, ``key.*``, ``keys.weak_key``."""
-        spki = _spki(private.public_key())
+        spki = spki_of(private)
         name = full_name(f"{allowed.purpose}-{allowed.id}", allowed.purpose, allowed.algorithm)
         place = place_of(name, mounts)
         path = f"{place}/keys/{name}"
@@ -145,10 +146,6 @@ async def _look(caller: Caller, path: str) -> Kept | None:
         return Kept.of(await caller.call("GET", path))
     except NotFound:
         return None
-
-
-def _spki(public: Any) -> bytes:
-    return bytes(public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo))
 
 
 def _type(private: Any, algorithm: SignatureAlgorithm) -> str:

@@ -17,13 +17,15 @@ from core.errors import Conflict, Unavailable
 from core.messages import sentence
 from core.values import Realm
 from signer.formats.typeface import typeface
-from signer.keyceremony.protocol import KINDS, Both, Outcome, Protocol, Step
+from signer.keyceremony.protocol import KINDS, RELEASE, Both, Outcome, Protocol, Step
 from signer.reports.desk import SheetDesk
 from signer.reports.sheet import GREEN, GREY, RED, Colour, Paper, printable
 
 __all__ = ["TITLE", "ProtocolDesk", "compose", "keep"]
 
 TITLE: Final = "Biên bản nghi thức khóa"
+_TITLE: Final = (TITLE, "Protocol of a key ceremony")
+_TITLES: Final[dict[str, Both]] = {RELEASE: ("Biên bản về nhật ký chữ ký", "Protocol about the signature log")}
 _DIGEST: Final = 9.0
 _LABEL: Final = 145.0
 """Points that a label has beside its value."""
@@ -37,13 +39,14 @@ _OUTCOMES: Final[dict[Outcome, tuple[Both, Colour]]] = {
 
 def compose(protocol: Protocol, *, system: str, host: str, realm: Realm, signed: bool = True) -> bytes:
     """The PDF with its empty field. ``signed``: False where there is no key yet, and the paper says so."""
-    paper = Paper(training=realm is Realm.TRAINING, title=TITLE)
+    title, english = _TITLES.get(protocol.kind, _TITLE)
+    paper = Paper(training=realm is Realm.TRAINING, title=title)
     vi, en = KINDS[protocol.kind]
     paper.line(system, 11, bold=True)
     paper.line(host, 9, colour=GREY)
     paper.space(14)
-    paper.line(TITLE.upper(), 17, bold=True, centre=True)
-    paper.line("Protocol of a key ceremony", 10.5, centre=True, colour=GREY)
+    paper.line(title.upper(), 17, bold=True, centre=True)
+    paper.line(english, 10.5, centre=True, colour=GREY)
     paper.space(6)
     paper.line(vi, 13, bold=True, centre=True)
     paper.line(en, 9.5, centre=True, colour=GREY)
@@ -66,6 +69,8 @@ def _about(paper: Paper, protocol: Protocol) -> None:
     paper.row(("Kết thúc", "Ended"), _time(end))
     paper.row(("Kho khóa", "Key store"), " · ".join(filter(None, (protocol.store, protocol.product))))
     paper.row(("Người có mặt (tự khai)", "Present (as typed)"), "; ".join(protocol.present) or "không ghi / not given")
+    if protocol.reason:
+        paper.row(("Lý do (tự khai)", "Reason (as typed)"), protocol.reason)
     good = protocol.good
     paper.row(("Kết quả", "Result"), "hoàn thành / completed" if good else "KHÔNG HOÀN THÀNH / NOT COMPLETED")
 
@@ -116,7 +121,8 @@ class ProtocolDesk:
         """The signed PDF. Raises as ``SheetDesk.issue``."""
         desk = self.sheets
         blank = await asyncio.to_thread(compose, protocol, system=desk.system, host=desk.host, realm=desk.realm)
-        return await desk.seal(blank, f"{TITLE}; không phải bản sao chứng thực")
+        title, _ = _TITLES.get(protocol.kind, _TITLE)
+        return await desk.seal(blank, f"{title}; không phải bản sao chứng thực")
 
 
 def keep(path: Path, data: bytes) -> str:

@@ -19,11 +19,11 @@ from core.vault import Capabilities
 from signer.keyceremony.operator import Operator
 from signer.keyceremony.paper import keep
 from signer.keyceremony.protocol import Outcome, Protocol
-from signer.keystores.policies import SHORT_LIVED, Identity, Policy, bundle_sha256, policy_for, same_text
+from signer.keystores.policies import Identity, Policy, bundle_sha256, policy_for, same_text
+from signer.keystores.prepared import AUTH, LOGINS, NO_UPSERT, cache, mounted, reload, role
 
 __all__ = ["Handed", "Preparation", "look_over", "require_bundle"]
 
-_AUTH: Final = "approle"
 _TOLD: Final[dict[str, tuple[str, str]]] = {
     "made": ("mới tạo", "made"), "same": ("đã đúng", "as it should be"), "changed": ("đã đổi", "changed"),
 }  # fmt: skip
@@ -104,7 +104,7 @@ class Preparation:
             if found is not None and found.get("type") != "transit":
                 raise Conflict("keys.mount_taken", mount=mount)
             if found is None:
-                await self.operator.call("POST", f"sys/mounts/{mount}", {"type": "transit", "description": "dauso"})
+                await self.operator.call("POST", f"sys/mounts/{mount}", mounted())
             facts.append((("Loại transit", "Of kind transit"), _told("made" if found is None else "same")))
             facts.append((("Cấm tạo khóa khi mã hóa", "No key made by encrypting"), await self._no_upsert(mount)))
             facts.append((("Bộ nhớ đệm khóa", "Cache of keys"), await self._cache(mount)))
@@ -113,11 +113,11 @@ class Preparation:
         path = f"{mount}/config/keys"
         before = await self.operator.exists(path)
         if before is None:  # Vault keeps it write-only in some releases
-            await self.operator.call("POST", path, {"disable_upsert": True})
+            await self.operator.call("POST", path, NO_UPSERT)
             return _told("made")
         if before.get("disable_upsert") is True:
             return _told("same")
-        await self.operator.call("POST", path, {"disable_upsert": True})
+        await self.operator.call("POST", path, NO_UPSERT)
         if (await self.operator.call("GET", path)).get("disable_upsert") is not True:
             raise Conflict("keys.not_taken", what=path)
         return _told("changed")
@@ -127,8 +127,8 @@ class Preparation:
         path, wanted = f"{mount}/cache-config", LIMITS["keys.cache"]
         if int((await self.operator.call("GET", path)).get("size") or 0) == wanted:
             return f"{wanted}, {_told('same')}"
-        await self.operator.call("POST", path, {"size": wanted})
-        await self.operator.call("PUT", "sys/plugins/reload/backend", {"mounts": [f"{mount}/"]})
+        await self.operator.call("POST", path, cache())
+        await self.operator.call("PUT", "sys/plugins/reload/backend", reload(mount))
         return f"{wanted}, {_told('changed')}"
 
     async def _audit(self) -> None:
@@ -167,18 +167,18 @@ class Preparation:
 
     async def _auth(self) -> None:
         with self.protocol.step(("Cách đăng nhập AppRole", "AppRole logins")) as facts:
-            found = (await self.operator.call("GET", "sys/auth")).get(f"{_AUTH}/")
+            found = (await self.operator.call("GET", "sys/auth")).get(f"{AUTH}/")
             if found is not None and found.get("type") != "approle":
-                raise Conflict("keys.mount_taken", mount=f"auth/{_AUTH}")
+                raise Conflict("keys.mount_taken", mount=f"auth/{AUTH}")
             if found is None:
-                await self.operator.call("POST", f"sys/auth/{_AUTH}", {"type": "approle"})
+                await self.operator.call("POST", f"sys/auth/{AUTH}", LOGINS)
             facts.append((("Phương thức", "Method"), _told("made" if found is None else "same")))
 
     async def _role(self, policy: Policy) -> None:
         """The role has the policy's name, and this policy alone."""
         with self.protocol.step((f"Danh tính {policy.name}", f"Identity {policy.name}")) as facts:
-            path = f"auth/{_AUTH}/role/{policy.name}"
-            wanted = _role(policy.name, short=policy.identity in SHORT_LIVED, cidrs=self.cidrs)
+            path = f"auth/{AUTH}/role/{policy.name}"
+            wanted = role(policy.name, policy.identity, self.cidrs)
             found = await self.operator.exists(path)
             same = found is not None and all(_like(found.get(k), v) for k, v in wanted.items())
             if not same:
@@ -188,7 +188,7 @@ class Preparation:
     async def _hand_over(self, folder: Path, policy: Policy) -> Handed:
         """A secret id that only who unwraps it sees, in a file of its own; nobody here ever held it."""
         with self.protocol.step((f"Trao thẻ cho {policy.name}", f"Handing over to {policy.name}")) as facts:
-            path = f"auth/{_AUTH}/role/{policy.name}"
+            path = f"auth/{AUTH}/role/{policy.name}"
             role_id = str((await self.operator.call("GET", f"{path}/role-id")).get("role_id") or "")
             if not role_id:
                 raise NotFound("vault.missing")
@@ -217,29 +217,9 @@ async def look_over(operator: Operator, protocol: Protocol, policies: Sequence[P
             found = await operator.exists(f"sys/policies/acl/{policy.name}")
             if found is None or not same_text(policy, str(found.get("policy", ""))):
                 raise Refused("keys.policy_differs", policy=policy.name)
-            role = await operator.exists(f"auth/{_AUTH}/role/{policy.name}")
-            held = ", ".join(map(str, (role or {}).get("token_policies") or ())) or "–"
+            set_up = await operator.exists(f"auth/{AUTH}/role/{policy.name}")
+            held = ", ".join(map(str, (set_up or {}).get("token_policies") or ())) or "–"
             facts.append(((policy.name, f"role: {held}"), policy.sha256))
-
-
-def _role(policy: str, *, short: bool, cidrs: tuple[str, ...]) -> dict[str, Any]:
-    """Service tokens without the default policy; those of short-lived identities end with their decision's act."""
-    common: dict[str, Any] = {
-        "token_policies": [policy],
-        "token_no_default_policy": True,
-        "token_type": "service",
-        "token_bound_cidrs": list(cidrs),
-        "secret_id_bound_cidrs": list(cidrs),
-    }
-    if short:
-        minutes = LIMITS["keys.short_minutes"] * 60
-        return common | {
-            "token_ttl": minutes, "token_max_ttl": minutes, "token_period": 0, "secret_id_num_uses": 1, "secret_id_ttl": minutes,
-        }  # fmt: skip
-    # the secret id outlives the token: a process logs in again with it after a restart of the server
-    return common | {
-        "token_ttl": 0, "token_max_ttl": 0, "token_period": LIMITS["keys.token_minutes"] * 60, "secret_id_num_uses": 0, "secret_id_ttl": 0,
-    }  # fmt: skip
 
 
 def _like(found: Any, wanted: Any) -> bool:

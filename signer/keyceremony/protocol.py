@@ -11,7 +11,7 @@ from core.clock import Clock
 from core.errors import ServiceError
 from core.ids import new_id
 
-__all__ = ["KINDS", "Both", "Fact", "Outcome", "Protocol", "Step"]
+__all__ = ["KINDS", "RELEASE", "Both", "Fact", "Outcome", "Protocol", "Step"]
 
 Both = tuple[str, str]
 """Vietnamese, English."""
@@ -22,10 +22,14 @@ KINDS: Final[dict[str, Both]] = {
     "init": ("Chuẩn bị kho khóa", "Preparing a key store"),
     "rotate": ("Thay khóa", "Rotation of a key"),
     "import": ("Nhập khóa", "Import of a key"),
+    "move": ("Dời khóa vào OpenBao", "Move of a key into OpenBao"),
     "disable": ("Ngừng dùng khóa", "Taking a key out of use"),
     "destroy": ("Hủy khóa", "Destruction of a key"),
     "ceremony": ("Kiểm kê và nghi thức khóa", "Key ceremony"),
+    "release": ("Cho nhật ký đã đóng băng chạy tiếp", "Release of the frozen log"),
 }
+RELEASE: Final = "release"
+"""The one kind that is about no key."""
 
 
 class Outcome(StrEnum):
@@ -60,6 +64,8 @@ class Protocol:
     product: str = ""
     present: tuple[str, ...] = ()
     """Names as they were typed."""
+    reason: str = ""
+    """As it was typed, where one is asked for."""
     id: str = ""
     started: dt.datetime = field(init=False)
     steps: list[Step] = field(default_factory=list)

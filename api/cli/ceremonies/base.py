@@ -1,27 +1,30 @@
 """What ceremonies share. ``--yes`` asks nothing, and only in realm training: in production a person sits in front of it."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
 import typer
 
+from api import bootstrap
 from api.bootstrap import Service
-from api.cli.show import err
+from api.cli.show import err, out, print_json
+from api.roles import ProcessRole
 from core.clock import VIETNAM
 from core.errors import BadInput, Refused, ServiceError
 from core.logs import logger
 from core.messages import sentence
 from core.settings import Settings
 from core.values import Realm
-from core.vault import AppRole, TokenFile, VaultConfig
+from core.vault import AppRole, TokenFile, Vault, VaultConfig
 from signer.keyceremony.operator import Operator
 from signer.keyceremony.paper import ProtocolDesk, compose, keep
 from signer.keyceremony.protocol import Both, Fact, Protocol
 
-__all__ = ["Act", "Done", "secret"]
+__all__ = ["Act", "Done", "end", "secret"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,6 +40,29 @@ class Done:
     said: str = ""
     facts: list[tuple[str, str]] = field(default_factory=list)
     next: list[str] = field(default_factory=list)
+
+
+def end(done: Done, as_json: bool) -> None:
+    """What was done, where its protocol lies; 1 where something failed."""
+    if as_json:
+        print_json({
+            "good": done.good, "protocol": done.protocol, "sha256": done.sha256, "signed": done.signed, "error": done.code or None,
+            "facts": [{"what": name, "value": value} for name, value in done.facts],
+        })  # fmt: skip
+    else:
+        for name, value in done.facts:
+            out.print(f"  {name}: {value}", markup=False, soft_wrap=True)
+        for line in done.next:
+            out.print(f"  → {line}", markup=False, soft_wrap=True)
+        if done.code:
+            out.print(f"✗ {done.said}", markup=False)
+        if done.protocol:
+            mark = "" if done.signed else " (CHƯA KÝ / UNSIGNED)"
+            out.print(
+                f"biên bản / protocol: {done.protocol}{mark}\n  SHA-256 {done.sha256}", markup=False, soft_wrap=True
+            )
+    if not done.good:
+        raise typer.Exit(1)
 
 
 def secret(text: str) -> str:
@@ -69,13 +95,18 @@ class Act:
         if not protocol.present:
             raise BadInput("keys.nobody_present")
 
+    @staticmethod
+    def show(what: Both, facts: Sequence[Fact] = ()) -> None:
+        """To those who sit there."""
+        err.print(f"\n{what[0]}\n{what[1]}", markup=False)
+        for (vi, en), value in facts:
+            err.print(f"  {vi} / {en}: {value}", markup=False, soft_wrap=True)
+
     async def confirm(self, what: Both, facts: Sequence[Fact] = ()) -> None:
         """Shown and agreed to. Raises ``keys.not_confirmed``."""
         if self.yes:
             return
-        err.print(f"\n{what[0]}\n{what[1]}", markup=False)
-        for (vi, en), value in facts:
-            err.print(f"  {vi} / {en}: {value}", markup=False, soft_wrap=True)
+        self.show(what, facts)
         if not await asyncio.to_thread(typer.confirm, "Đồng ý / agreed?", err=True):
             raise Refused("keys.not_confirmed")
 
@@ -104,14 +135,37 @@ class Act:
             raise BadInput("keys.no_token")
         return Operator(config, token)
 
-    def short_lived(self, role: str, role_id: str, file: Path) -> AppRole:
-        """The login of an identity that was handed out for one act."""
-        mount = self.settings.vault_mount or "approle"
-        return AppRole(
+    @asynccontextmanager
+    async def handed(self, role: str, role_id: str, file: Path) -> AsyncIterator[Vault]:
+        """A session of the identity that was handed out for one act, however the signer itself logs in. Raises ``vault.*``."""
+        config, mount = self.config(), self.settings.vault_mount or "approle"
+        login = AppRole(
             role_id=role_id, secret_id_file=file, creation_path=f"auth/{mount}/role/{role}/secret-id", mount=mount
         )
+        vault = Vault(replace(config, login=login))
+        try:
+            await vault.start()
+            yield vault
+        finally:
+            await vault.close()
 
     # ------------------------------------------------------------------------------------------------------- the paper
+    @asynccontextmanager
+    async def signing(self, settings: Settings) -> AsyncIterator[Service | None]:
+        """A signer for the paper; None where none can be opened now."""
+        held, service = AsyncExitStack(), None
+        try:
+            service = await held.enter_async_context(bootstrap.open_service(settings, ProcessRole.SIGNER))
+        except ServiceError as error:
+            logger().warning("keys.protocol_unsigned", code=error.code)
+        try:
+            yield service
+        finally:
+            try:
+                await held.aclose()
+            except ServiceError as error:  # what was done must be told all the same
+                logger().error("keys.signer_not_closed", code=error.code)
+
     async def finish(
         self, protocol: Protocol, service: Service | None, realm: Realm | None, error: ServiceError | None = None
     ) -> Done:

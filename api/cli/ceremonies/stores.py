@@ -1,7 +1,5 @@
 """Ceremonies about whole stores: prepare one, and take stock of all with witnesses."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final
@@ -16,15 +14,13 @@ from api.roles import ProcessRole
 from core.clock import SystemClock, timestamp_text
 from core.db import Database
 from core.errors import BadInput, NotFound, ServiceError
-from core.logs import logger
-from core.settings import Settings
 from core.values import Digest, Realm
 from signer.credentials import Credential
 from signer.keyceremony.preparing import Handed, Preparation, look_over
 from signer.keyceremony.protocol import Outcome, Protocol
 from signer.keystores.allowed import Policies
 from signer.keystores.model import KeyPurpose
-from signer.keystores.policies import Identity, policy_for
+from signer.keystores.policies import SHORT_LIVED, Identity, policy_for
 
 __all__ = ["Ceremony", "Init"]
 
@@ -63,7 +59,12 @@ class Init(Act):
             if not protocol.steps:
                 raise
             failed = error
-        async with self._signing(realm) as service:
+        if realm is None:  # a store that is only being prepared cannot sign yet
+            return await self.finish(protocol, None, realm, failed)
+        settings = self.settings
+        if settings.keys == "software":  # its keys may be named in settings, and not made yet
+            settings = settings.model_copy(update={"vault_url": ""})
+        async with self.signing(settings) as service:
             return await self.finish(protocol, service, realm, failed)
 
     async def _transit(self, protocol: Protocol, realm: Realm | None) -> None:
@@ -99,10 +100,14 @@ class Init(Act):
     def _next(self, handed: list[Handed]) -> list[str]:
         lines = ["DAUSO_KEYS=transit", f"DAUSO_VAULT_URL={self.settings.vault_url}"]
         for each in handed:
+            once = f"{each.secret_id_file}  (một lần, đến / once, until {timestamp_text(each.until)})"
+            if each.identity in SHORT_LIVED:  # no setting of a process: what a ceremony is given
+                lines.append(f"{each.role}: --role-id {each.role_id} --secret-id-file {once}")
+                continue
             prefix = "" if each.identity is Identity.SIGNER else f"{each.identity.upper()}_"
             lines += [
                 f"DAUSO_VAULT_{prefix}ROLE={each.role}", f"DAUSO_VAULT_{prefix}ROLE_ID={each.role_id}",
-                f"DAUSO_VAULT_{prefix}SECRET_ID_FILE={each.secret_id_file}  (một lần, đến / once, until {timestamp_text(each.until)})",
+                f"DAUSO_VAULT_{prefix}SECRET_ID_FILE={once}",
             ]  # fmt: skip
         return [
             *lines,
@@ -126,29 +131,6 @@ class Init(Act):
             protocol.add(("Kho khóa phần mềm", "A software store"), Outcome.WARNING, code="key.not_for_production")
         self.next += [f"DAUSO_KEYS={store}", "dauso init · dauso doctor keys"]
 
-    @asynccontextmanager
-    async def _signing(self, realm: Realm | None) -> AsyncIterator[Service | None]:
-        """A signer for the paper, where there is one: a store that is only being prepared cannot sign yet."""
-        if realm is None:
-            yield None
-            return
-        settings: Settings = self.settings
-        if settings.keys == "software":
-            settings = settings.model_copy(
-                update={"vault_url": ""}
-            )  # its keys may be named in settings, and not made yet
-        opened = bootstrap.open_service(settings, ProcessRole.SIGNER)
-        try:
-            service = await opened.__aenter__()
-        except ServiceError as error:
-            logger().warning("keys.protocol_unsigned", code=error.code)
-            yield None
-            return
-        try:
-            yield service
-        finally:
-            await opened.__aexit__(None, None, None)
-
 
 @dataclass(slots=True, kw_only=True)
 class Ceremony(Act):
@@ -161,7 +143,7 @@ class Ceremony(Act):
         """Raises what opening a home raises."""
         async with bootstrap.open_service(self.settings, ProcessRole.SIGNER) as service:
             protocol = Protocol(clock=service.clock, kind=self.kind, store=service.parts().store.name)
-            protocol.product = (await service.parts().store.health()).detail
+            protocol.product = (await service.parts().store.default.health()).detail
             await self.attend(protocol, service.realm)
             try:
                 await self._steps(service, protocol)
@@ -181,9 +163,9 @@ class Ceremony(Act):
     async def _server(self, service: Service, protocol: Protocol) -> None:
         """Policies, roles and audit devices, with the rights of a person: the service's own may not see them."""
         places = places_of(self.settings, "", "")
-        soft = "openbao" in protocol.product.lower()
         async with await self.operator(self.token_file) as operator:
-            made = [policy_for(each, places, soft_delete=soft) for each in Identity]
+            server = await operator.product()
+            made = [policy_for(each, places, soft_delete=server.soft_delete) for each in Identity]
             await look_over(operator, protocol, made)
         await self.confirm(protocol.steps[-1].what, protocol.steps[-1].facts)
 

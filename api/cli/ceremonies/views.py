@@ -13,6 +13,7 @@ from core.errors import BadInput
 from core.settings import Settings
 from core.values import Digest
 from signer.credentials import credential_table
+from signer.keystores.allowed import Imports, Origin, Place, place
 from signer.keystores.model import KeyRef
 from signer.keystores.policies import Identity, Policy, agency_mount, bundle_sha256, policy_for
 from signer.keystores.records import key_table
@@ -57,13 +58,17 @@ async def listed(settings: Settings, every: bool) -> list[dict[str, Any]]:
                 (row.store, row.place, row.name, row.version): (row.id, row.state)
                 for row in await uow.execute(sa.select(k.id, k.state, k.store, k.place, k.name, k.version))
             }
+            origins = await Imports(service.clock).origins(uow)
             codes = {each.id: each.code for each in await service.directory.agencies(uow)}
-        return [_line(row, codes, known, service.clock.now()) for row in rows]
+        return [_line(row, codes, known, origins, service.clock.now()) for row in rows]
 
 
-def _line(row: Any, codes: dict[str, str], known: dict[Any, tuple[str, str]], now: dt.datetime) -> dict[str, Any]:
+def _line(
+    row: Any, codes: dict[str, str], known: dict[Place, tuple[str, str]], origins: dict[Place, Origin], now: dt.datetime
+) -> dict[str, Any]:
     ref = KeyRef.from_json(json.loads(row.key))
-    key_id, state = known.get((ref.store, ref.place, ref.name, ref.version), ("", "active"))
+    key_id, state = known.get(place(ref), ("", "active"))
+    came = origins.get(place(ref))
     waits = row.active_from is not None and row.active_from > now
     if row.state != "active":
         state = row.state
@@ -73,5 +78,5 @@ def _line(row: Any, codes: dict[str, str], known: dict[Any, tuple[str, str]], no
         "id": key_id, "credential": row.id, "owner": codes.get(row.owner, row.owner), "purpose": row.purpose, "store": ref.store,
         "place": ref.place, "key": ref.name, "version": ref.version, "algorithm": ref.algorithm.value,
         "spki_sha256": Digest.of(ref.spki).hex, "state": state, "waits": waits, "active_from": row.active_from,
-        "until": None if row.certificate is None else Certificate.parse(row.certificate).not_after,
+        "came": "" if came is None else came.said, "until": None if row.certificate is None else Certificate.parse(row.certificate).not_after,
     }  # fmt: skip

@@ -15,12 +15,13 @@ from tests.flows import town
 runner = CliRunner()
 
 
-def dauso(home, *arguments, code=0):
-    result = runner.invoke(app, ["--home", str(home), *map(str, arguments)])
+def dauso(home, *arguments, code=0, **more):
+    """``code``: None for any; ``more``: ``input`` that is typed, ``env``."""
+    result = runner.invoke(app, ["--home", str(home), *map(str, arguments)], **more)
     # both hold the output of this command, which is closed now
     logging.getLogger("dbos").handlers.clear()
     structlog.reset_defaults()
-    assert result.exit_code == code, (result.stdout, result.stderr, result.exception)
+    assert code in {None, result.exit_code}, (result.stdout, result.stderr, result.exception)
     return result
 
 

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from api.web.app import make_app
 from core.directory.model import Role
 from core.values import Digest, Regime, SignatureAlgorithm
+from signer.keystores.allowed import Imports
 from signer.keystores.memory import MemoryKeyStore
 from signer.keystores.model import KeyPurpose
 from signer.keystores.records import key_table
@@ -77,7 +78,7 @@ async def test_keys_of_others_are_not_shown_and_not_proposed_about(office, keys,
     for key in (other, root):
         assert key.id not in page
         assert (await office.browser.get(f"/desk/admin/keys/{key.id}")).status_code == 404
-        for what in ("disable", "resume", "rule", "destroy"):
+        for what in ("disable", "resume", "rule", "destroy", "move"):
             answer = await office.browser.post(f"/desk/admin/keys/{key.id}/{what}", {"why": "x"})
             assert answer.status_code == 404, what
     assert (
@@ -140,6 +141,37 @@ async def test_limits_are_proposed_and_what_was_typed_stays_where_they_are_refus
     assert "Limits of its own" in page
     await office.agree(await office.proposed(path, {"per_minute": "", "per_day": "", "at_once": ""}))
     assert not (await keys.of(KeyPurpose.SEAL)).decided
+
+
+async def test_a_key_in_files_may_be_proposed_to_move_and_says_so_afterwards(office, keys):
+    seal, key = await keys.of(KeyPurpose.SEAL), await keys.of(KeyPurpose.QR)
+    assert "/move" not in await office.page(f"/desk/admin/keys/{seal.id}")
+    refused = await office.browser.post(f"/desk/admin/keys/{seal.id}/move", {})
+    assert refused.status_code == 400
+    assert "key is not moved: dauso keys rotate" in refused.text
+    page = await office.page(f"/desk/admin/keys/{key.id}")
+    assert f"/desk/admin/keys/{key.id}/move" in page
+    assert "It is the same key, not a new one" in page
+    decision = await office.proposed(f"/desk/admin/keys/{key.id}/move", {})
+    assert "Chính khóa này dời đi" in await office.page(f"/desk/admin/decisions/{decision}")
+    await office.agree(decision)
+    ref = dataclasses.replace(key.ref, store="transit", place="transit", name=f"qr-{decision}.p256")
+    async with office.signer.db.write() as uow:  # what the ceremony leaves
+        allowed = await Imports(office.desk.clock).find(uow, key.realm, key.ref.spki, moves=True)
+        new_id = await Imports(office.desk.clock).use(uow, allowed, ref)
+        await office.signer.credentials.move(uow, key.ref, ref)
+        await keys.registry.happened(uow, key.id, "left", decision)
+    assert "it once lay in a file" in await office.page("/desk/admin/keys")
+    page = await office.page(f"/desk/admin/keys/{new_id}")
+    assert "Moved here out of files" in page
+    assert "/move" not in page
+    page = await office.page(f"/desk/admin/keys/{key.id}")
+    assert "This is the old copy in files" in page
+    assert "/move" not in page
+    await office.agree(await office.proposed(f"/desk/admin/keys/{key.id}/disable", {"why": "Đã dời", "revoke": ""}))
+    assert (await keys.of(KeyPurpose.QR)).state is KeyState.DISABLED
+    async with office.signer.db.read() as uow:
+        assert (await office.signer.credentials.of(uow, key.owner, KeyPurpose.QR)).key == ref
 
 
 async def test_a_key_ends_by_two_and_is_destroyed_after_its_time(office, keys):
@@ -221,7 +253,8 @@ async def test_only_administrators_come_in_and_only_from_a_page_of_ours(office, 
     for path in ("", f"/{key.id}"):
         assert (await clerk.get(f"/desk/admin/keys{path}")).status_code == 403
         assert (await Browser(desk.app).get(f"/desk/admin/keys{path}")).status_code == 303
-    for path in ("import", "policy", f"{key.id}/disable", f"{key.id}/resume", f"{key.id}/rule", f"{key.id}/destroy"):
+    for path in ("import", "policy", f"{key.id}/disable", f"{key.id}/resume", f"{key.id}/rule", f"{key.id}/destroy",
+                 f"{key.id}/move"):  # fmt: skip
         assert (await clerk.post(f"/desk/admin/keys/{path}", {})).status_code == 403
         answer = await office.browser.post(f"/desk/admin/keys/{path}", {}, origin="http://evil.example")
         assert answer.status_code == 403

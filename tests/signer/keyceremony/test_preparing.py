@@ -67,7 +67,7 @@ async def test_a_prepared_server_lets_each_identity_in_and_the_signer_signs(open
         store = TransitKeyStore(signer, MOUNTS, enroller=enroller)
         ref = await store.create("seal-prepared", KeyPurpose.SEAL, SignatureAlgorithm.ECDSA_P256_SHA256)
         assert await store.sign(ref, Digest.of(b"x"), purpose=KeyPurpose.SEAL, event_id="e")
-        with pytest.raises(Refused):
+        with pytest.raises(ServiceError, match=r"key\.denied"):
             await store.disable(ref)
         mine = await signer.call("GET", "auth/token/lookup-self")
         assert mine["policies"] == ["dauso-signer-h88"]  # and not the default one

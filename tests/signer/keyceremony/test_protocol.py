@@ -9,7 +9,7 @@ import pytest
 from core.errors import Conflict, Refused, ServiceError, Unavailable
 from core.values import Realm
 from signer.keyceremony.paper import compose, keep
-from signer.keyceremony.protocol import KINDS, Outcome, Protocol
+from signer.keyceremony.protocol import KINDS, RELEASE, Outcome, Protocol
 from tests.conftest import BentClock
 
 WHAT = ("Thay khóa", "Rotation of a key")
@@ -49,6 +49,21 @@ def test_who_when_where_and_each_step_stand_on_it(protocol, tmp_path):
         assert each in words, each
     assert "CHƯA KÝ" not in words
     assert "TẬP HUẤN" not in words
+
+
+def test_a_release_of_the_log_has_its_own_title_and_the_reason(protocol, tmp_path):
+    protocol.kind, protocol.reason = RELEASE, "ổ đĩa hỏng"
+    protocol.add(WHAT)
+    words = paper(protocol, tmp_path)
+    for each in (
+        "BIÊN BẢN VỀ NHẬT KÝ CHỮ KÝ",
+        "Release of the frozen log",
+        "Lý do (tự khai)",
+        "ổ đĩa hỏng",
+        "Nguyễn Văn Mẫu; Lê Thị Hữu",
+    ):
+        assert each in words, each
+    assert "NGHI THỨC KHÓA" not in words
 
 
 def test_a_step_that_failed_is_written_down_with_what_it_had_found(protocol, tmp_path):
