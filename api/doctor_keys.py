@@ -15,8 +15,9 @@ import sqlalchemy as sa
 
 from api.inner import SignerDoor
 from api.keystores import open_stores
+from audit.keyuse import looks
 from core.certificates import Certificate
-from core.clock import VIETNAM, Clock, SystemClock
+from core.clock import VIETNAM, Clock, SystemClock, timestamp_text
 from core.db import Database
 from core.errors import Broken, NotFound, Refused, ServiceError, Unavailable
 from core.limits import LIMITS
@@ -25,7 +26,7 @@ from core.settings import Settings
 from core.values import Realm
 from core.vault import Vault
 from signer.credentials import Credential, Credentials, credential_table
-from signer.keystores.allowed import Policies
+from signer.keystores.allowed import Imports, Policies, place
 from signer.keystores.model import KeyStore
 from signer.keystores.policies import Identity, Policy, bundle_sha256, policy_for, same_text
 from signer.keystores.registry import KeyState, Registry
@@ -88,7 +89,7 @@ class KeyDoctor:
         rows: list[Row] = []
         for store in self.keys.all():
             rows += await self._store(store)
-        return [*rows, *await self._credentials()]
+        return [*rows, *await self._reconciled(), *await self._credentials()]
 
     # ------------------------------------------------------------------------------------------------------- stores
     async def _store(self, store: KeyStore) -> list[Row]:
@@ -157,6 +158,23 @@ class KeyDoctor:
         now = bundle_sha256([policy_for(each, mounts, soft_delete=soft) for each in Identity])
         return [("transit policies decided", decided == now, f"{decided[:12]}, generated {now[:12]}")]
 
+    async def _reconciled(self) -> list[Row]:
+        """How far keys are reconciled, and whether what was found waits for somebody; nothing where there is no such store."""
+        if not any(isinstance(store, TransitKeyStore) for store in self.keys.all()):
+            return []
+        async with self.db.read() as uow:
+            standing = await looks.standing(uow, self.clock.now())
+        if standing is None:
+            return [("key reconciliation", True, "never run (dauso audit keys)")]
+        until = timestamp_text(standing.until)
+        rows: list[Row] = [("key reconciliation", True, f"up to {until}")]
+        if standing.overdue:
+            told = _code("keyuse.overdue", at=until, hours=LIMITS["keyuse.overdue_hours"])
+            rows = [("key reconciliation", False, told)]
+        if standing.waiting:
+            rows.append(("key findings", False, _code("keyuse.findings_wait", count=standing.waiting)))
+        return rows
+
     # -------------------------------------------------------------------------------------------------- credentials
     async def _credentials(self) -> list[Row]:
         """Every key in use: there, its certificate's, its registry's; a row for each that is not well, a sum for the rest."""
@@ -165,6 +183,7 @@ class KeyDoctor:
             t = credential_table.c
             ids = (await uow.execute(sa.select(t.id).where(t.state == "active").order_by(t.id))).scalars().all()
             found = [await credentials.get(uow, each) for each in ids]
+            origins = await Imports(self.clock).origins(uow)
         here = {store.name for store in self.keys.all()}
         ours = [each for each in found if each.key.store in here]
         turns = asyncio.Semaphore(_AT_ONCE)
@@ -174,6 +193,8 @@ class KeyDoctor:
                 return await self._credential(credential)
 
         rows = [row for rows in await asyncio.gather(*map(one, ours)) for row in rows]
+        came = {_named(each): origins.get(place(each.key)) for each in ours}
+        rows += [(name, True, origin.said) for name, origin in came.items() if origin is not None]
         # what is in a store that is not configured can be used by nobody; a provider's keys are its own affair
         rows += [
             (f"keys in {store}", False, _code("key.no_such_store", store=store))
@@ -184,7 +205,7 @@ class KeyDoctor:
         return [*rows, ("keys", all(good for _, good, _ in rows), total or "none")]
 
     async def _credential(self, credential: Credential) -> list[Row]:
-        name = f"key {credential.key.purpose}/{credential.key.name}"
+        name = _named(credential)
         try:
             await self._require_same(credential)
         except ServiceError as error:
@@ -218,6 +239,10 @@ class KeyDoctor:
 
 
 _KNOWN: Final = frozenset({"software", "transit", "pkcs11"})
+
+
+def _named(credential: Credential) -> str:
+    return f"key {credential.key.purpose}/{credential.key.name}"
 
 
 def _token(name: str, left: float | None) -> Row:

@@ -10,8 +10,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from api.evidence import EmbeddedEvidence
 from api.keystores import KeyRing
 from api.remote import Basis, RemoteParts, open_remote, outbound_of, remote_providers, shown_at_provider
-from audit.highwater import FileHighWater
+from audit.highwater import FileHighWater, HighWater
 from audit.log import Log
+from ca_bridge.records import token_table
 from ca_bridge.timestamp.authority import EmbeddedTimestampAuthority
 from ca_bridge.timestamp.client import ExternalTimestampAuthority
 from core.clock import Clock
@@ -23,7 +24,7 @@ from core.objects import Documents
 from core.outbound import Outbound
 from core.sandbox import Sandbox
 from core.settings import Settings
-from core.signing import SigningKey, Timestamper
+from core.signing import Timestamper
 from core.values import Realm
 from signer.activation import redeem
 from signer.activation.devices import passkeys_of
@@ -42,6 +43,7 @@ from signer.copies.reception import Reception
 from signer.copies.register import Register
 from signer.credentials import Credential, Credentials, OpenKey
 from signer.decisions.desk import Decisions
+from signer.decisions.findings import KeyFindings
 from signer.enrolment import Enrolment
 from signer.enrolment.people import People
 from signer.enrolment.phones import Phones
@@ -59,6 +61,7 @@ from verification.policy import TrustAnchor
 __all__ = [
     "Records",
     "SignerParts",
+    "highwater_of",
     "make_enrolment",
     "open_signer",
     "relying_party",
@@ -69,6 +72,11 @@ __all__ = [
 def relying_party(settings: Settings) -> RelyingParty:
     """The signer's own origin: a log-in passkey of the portal's origin is none of its passkeys."""
     return RelyingParty(httpx2.URL(settings.sign_url).host, settings.sign_url.rstrip("/"))
+
+
+def highwater_of(settings: Settings) -> HighWater:
+    """The log's mark."""
+    return FileHighWater(settings.highwater or settings.home / "highwater" / "mark.json")
 
 
 class Records:
@@ -140,6 +148,7 @@ class SignerParts:
     evidence: EmbeddedEvidence
     sheets: SheetDesk
     remote: RemoteParts
+    findings: KeyFindings
 
     @property
     def requests(self) -> RequestDesk:
@@ -178,9 +187,10 @@ async def open_signer(
 ) -> SignerParts:  # fmt: skip
     """Log, desks and jobs, wired over opened key stores. Raises ``log.frozen``, ``tsa.no_anchor``."""
     rp = relying_party(settings)
-    mark = FileHighWater(settings.highwater or settings.home / "highwater" / "mark.json")
     open_key = keys.open
-    log = Log(db=db, origin=settings.origin, key=open_key(log_key, "log"), clock=clock, highwater=mark)
+    log = Log(
+        db=db, origin=settings.origin, key=open_key(log_key, "log"), clock=clock, highwater=highwater_of(settings)
+    )
     await log.open()
 
     async with db.read() as uow:
@@ -193,7 +203,7 @@ async def open_signer(
             tsa=tsa, stampers=stamping_anchors(settings, realm),
         )  # fmt: skip
     outbound = outbound_of(settings)
-    timestamps = _timestamps(settings, realm, clock, tsa, open_key(tsa, "tsa"), outbound)
+    timestamps = _timestamps(settings, realm, clock, tsa, keys, outbound)
     basis = Basis(
         settings=settings, realm=realm, clock=clock, db=db, directory=parts.directory, register=parts.register,
         credentials=parts.credentials, documents=documents, sandbox=sandbox, store=keys.booked, open_key=open_key, log=log,
@@ -237,8 +247,11 @@ async def open_signer(
         anchors=(TrustAnchor(certificate=evidence.root.certificate, realm=realm), *evidence.stampers),
     )  # fmt: skip
     hears.append(remote.requests)
+    findings = KeyFindings(
+        db=db, clock=clock, realm=realm, room=remote.decisions.room, letters=remote.phones.letters
+    )  # fmt: skip
     return SignerParts(
-        remote=remote, evidence=evidence, reception=reception, batches=batches,
+        remote=remote, findings=findings, evidence=evidence, reception=reception, batches=batches,
         store=keys.stores, key_work=KeyWork(db=db, clock=clock, log=log, store=keys.stores),
         seals=SealProofs(db=db, clock=clock, credentials=parts.credentials, store=keys.booked), copies=copies,
         books=BookDesk(signing=desk, pictures=pictures, directory=parts.directory, register=parts.register, checks=evidence,
@@ -266,14 +279,17 @@ def stamping_anchors(settings: Settings, realm: Realm) -> tuple[TrustAnchor, ...
 
 
 def _timestamps(
-    settings: Settings, realm: Realm, clock: Clock, tsa: Credential, key: SigningKey, outbound: Outbound
+    settings: Settings, realm: Realm, clock: Clock, tsa: Credential, keys: KeyRing, outbound: Outbound
 ) -> Timestamper:
     if settings.tsa_url:
         return ExternalTimestampAuthority(
             url=settings.tsa_url, anchors=stamping_anchors(settings, realm), outbound=outbound, clock=clock
         )
     assert tsa.certificate is not None
-    return EmbeddedTimestampAuthority(key=key, certificate=tsa.certificate, chain=tsa.chain[:-1], clock=clock)
+    return EmbeddedTimestampAuthority(
+        key=keys.open(tsa, "tsa"), certificate=tsa.certificate, chain=tsa.chain[:-1], clock=clock,
+        register=lambda token: keys.book.beside(token.signed, token_table, token.row()),
+    )  # fmt: skip
 
 
 def _jobs(settings: Settings, clock: Clock, copies: CopyDesk) -> Jobs:

@@ -1,4 +1,4 @@
-"""Tables of issued certificates."""
+"""Tables of issued certificates and time-stamp tokens."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from core.db import UnitOfWork, UtcDateTime, insert_new, metadata
+from core.db import UnitOfWork, UtcDateTime, append_only, insert_new, metadata
 from core.errors import Conflict, NotFound
 
-__all__ = ["CertificateState", "certificate_table", "crl_table", "next_crl_number", "revoke", "revoked", "states"]
+__all__ = [
+    "CertificateState", "certificate_table", "crl_table", "next_crl_number", "revoke", "revoked", "states", "token_table",
+]  # fmt: skip
 
 certificate_table = sa.Table(
     "issued_certificate",
@@ -35,6 +37,20 @@ crl_table = sa.Table(
     sa.Column("last", sa.Integer, nullable=False),
 )
 """The last CRL number of each issuer: it only grows, whatever the clock does (RFC 5280 §5.2.3)."""
+
+
+token_table = sa.Table(
+    "timestamp_token",
+    metadata,
+    sa.Column("signed", sa.LargeBinary, primary_key=True),
+    sa.Column("serial", sa.String(30), nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("info", sa.LargeBinary, nullable=False),
+    sa.Index("ix_timestamp_token_at", "at"),
+)
+append_only(token_table)
+"""Time-stamps of the embedded authority, before they are made. ``info``: TSTInfo, DER; ``signed``: digest of the signed
+attributes, which is what the key was given and follows from ``info`` and the certificate."""
 
 
 async def next_crl_number(uow: UnitOfWork, issuer: str) -> int:

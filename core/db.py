@@ -141,16 +141,23 @@ def row_by(column: sa.Column[Any]) -> sa.Select[Any]:
     return sa.select(column.table).where(column == sa.bindparam("value"))
 
 
-def grants(user: str, may_write: frozenset[str], hidden: frozenset[str] = frozenset()) -> list[str]:
-    """PostgreSQL statements that let ``user`` read all of ours but ``hidden``, and change rows of ``may_write`` only."""
+def grants(
+    user: str, may_write: frozenset[str], hidden: frozenset[str] = frozenset(), *, adding: bool = False
+) -> list[str]:
+    """PostgreSQL statements that let ``user`` read all of ours but ``hidden``, and change rows of ``may_write`` only.
+
+    ``adding``: rows are added there, and none is changed or taken away.
+    """
     quoted = '"' + user.replace('"', '""') + '"'
     tables = [table.name for table in metadata.sorted_tables if table.name not in hidden]
+    verbs, sequences = ("INSERT", "REVOKE ALL") if adding else ("INSERT, UPDATE, DELETE", "GRANT USAGE")
+    to = "FROM" if adding else "TO"
     return [
         f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {quoted}",
         f"GRANT USAGE ON SCHEMA public TO {quoted}",
         f"GRANT SELECT ON {', '.join([*tables, 'alembic_version'])} TO {quoted}",
-        f"GRANT INSERT, UPDATE, DELETE ON {', '.join(sorted(may_write & set(tables)))} TO {quoted}",
-        f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {quoted}",
+        f"GRANT {verbs} ON {', '.join(sorted(may_write & set(tables)))} TO {quoted}",
+        f"{sequences} ON ALL SEQUENCES IN SCHEMA public {to} {quoted}",
     ]
 
 

@@ -1,17 +1,27 @@
 """Sortable ids and secrets-grade randomness."""
 
+import datetime as dt
 import secrets
 
 from core.clock import Clock
 
-__all__ = ["new_id", "random_bytes"]
+__all__ = ["first_id", "new_id", "random_bytes"]
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
 def new_id(clock: Clock) -> str:
     """26 characters of Crockford base32: 48 bits of milliseconds, then 80 random bits. Sorts by time of making."""
-    value = (int(clock.now().timestamp() * 1000) << 80) | secrets.randbits(80)
+    return _text(clock.now(), secrets.randbits(80))
+
+
+def first_id(at: dt.datetime) -> str:
+    """No id made at or after that time is smaller."""
+    return _text(at, 0)
+
+
+def _text(at: dt.datetime, rest: int) -> str:
+    value = max(0, int(at.timestamp() * 1000)) << 80 | rest
     return "".join(_ALPHABET[(value >> shift) & 31] for shift in range(125, -1, -5))
 
 

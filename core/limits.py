@@ -257,6 +257,11 @@ LIMITS: Final[dict[str, int]] = {
     "keyuse.part_bytes": 256 * 1024 * 1024,  # a long run is saved each time it has read so much
     "keyuse.findings": 1_000,  # different ones in one run; more are counted by their code
     "keyuse.requests_named": 5,  # request ids in one finding
+    "keyuse.overdue_hours": 48,  # administrators are told when a reconciliation that has run before has not come so far for so long
+    "keyuse.tell_seconds": 60,  # new critical findings are looked for, to write to administrators
+    "keyuse.versions": 20,  # of one key, tried where an answer does not tell which was used
+    "keyuse.late_seconds": 600,  # what could be compared may end so long before now; beyond, nothing is proven
+    "keyuse.silent_hours": 30,  # a server's audit file may stay without a new line so long
     "keyuse.socket_lines": 1_000,  # lines of a socket device written together
     "keyuse.socket_ms": 200,  # or those of that time
 }

@@ -5,6 +5,8 @@ a statement here takes microseconds. Two things may wait, and the loop never sta
 while another process writes (asked again every few milliseconds; SQLite's own waiting sleeps up to a tenth of a second)
 and ``COMMIT`` (the disk's flush, in a thread).
 
+Those threads are our own. The loop's default ones are whose library asks last, and it may end them while we commit.
+
 The class is what SQLAlchemy's ``aiosqlite`` dialect uses of a connection, nothing more; it is handed in as
 ``async_creator_fn``.
 """
@@ -12,10 +14,14 @@ The class is what SQLAlchemy's ``aiosqlite`` dialect uses of a connection, nothi
 import asyncio
 import sqlite3
 import time
-from collections.abc import Sequence
-from typing import Any, Self
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Self, TypeVar
 
 __all__ = ["connect"]
+
+_T = TypeVar("_T")
+_THREADS = ThreadPoolExecutor(thread_name_prefix="sqlite")
 
 _PATIENCE = 30
 """Seconds; then the caller hears ``database.busy``."""
@@ -116,7 +122,7 @@ class _Connection:
         if not self._connection.in_transaction:
             return
         try:
-            await _to_the_end(asyncio.to_thread(self._connection.commit))
+            await _to_the_end(_in_a_thread(self._connection.commit))
         except BaseException:  # SQLAlchemy takes it for ended, and the pool would hand it out with its transaction open
             if self._connection.in_transaction:
                 self._connection.rollback()
@@ -128,7 +134,7 @@ class _Connection:
 
     async def close(self) -> None:
         """Ends the connection; a checkpoint of the write-ahead log may take a moment."""
-        await _to_the_end(asyncio.to_thread(self._connection.close))
+        await _to_the_end(_in_a_thread(self._connection.close))
 
     def stop(self) -> None:
         """Ends the connection without waiting (garbage collection)."""
@@ -158,6 +164,10 @@ def _authorizer(tables: frozenset[str], hidden: frozenset[str]) -> Any:
     return decide
 
 
+def _in_a_thread(work: Callable[[], _T]) -> "asyncio.Future[_T]":
+    return asyncio.get_running_loop().run_in_executor(_THREADS, work)
+
+
 async def _to_the_end(work: Any) -> None:
     """A connection must not go back to its pool while a thread still works on it."""
     task = asyncio.ensure_future(work)
@@ -180,4 +190,4 @@ async def connect(database: str, **options: Any) -> _Connection:
         made: sqlite3.Connection = sqlite3.connect(database, **options)
         return made
 
-    return _Connection(await asyncio.to_thread(opened))
+    return _Connection(await _in_a_thread(opened))

@@ -1,4 +1,4 @@
-"""Questions about decisions: a proposal, and the link by which an administrator gets to vote on it.
+"""Questions about decisions: a proposal, and the link by which an administrator gets to vote on it; and findings of keys.
 
 Neither gives anything. A proposal waits for two answers that come by the signer's own door, each from the passkey of an
 administrator; the link only leads there. Who may is judged here from the tables that the web process cannot write.
@@ -17,7 +17,7 @@ __all__ = ["handlers"]
 
 
 def handlers(service: Service) -> dict[str, Handler]:
-    """By name: ``decision.propose``, ``link.decision``."""
+    """By name: ``decision.propose``, ``link.decision``, ``finding.look``."""
 
     async def propose(words: Mapping[str, Any], body: bytes) -> bytes:
         """Words: ``agency``, ``kind``, ``by``; the body is the payload as JSON. The answer names the decision."""
@@ -44,4 +44,12 @@ def handlers(service: Service) -> dict[str, Handler]:
         url = f"{service.settings.sign_url.rstrip('/')}/s/{token}"
         return json.dumps({"url": url, "expires": decision.expires_at.isoformat()}).encode()
 
-    return {"decision.propose": propose, "link.decision": link}
+    async def look(words: Mapping[str, Any], body: bytes) -> bytes:
+        """Words: ``agency``, ``finding``, ``by``; the body says why. The finding stays; it is said who looked at it."""
+        await service.parts().findings.look(
+            agency_id=str(words["agency"]), finding=str(words["finding"]), person_id=str(words["by"]),
+            why=body.decode(errors="replace"),
+        )  # fmt: skip
+        return b""
+
+    return {"decision.propose": propose, "link.decision": link, "finding.look": look}

@@ -14,6 +14,7 @@ from audit.keyuse.model import (
     Judgement,
     KeyVersion,
     Operation,
+    Permit,
     Severity,
     Signal,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "Judgement",
     "KeyVersion",
     "Operation",
+    "Permit",
     "Progress",
     "Rules",
     "RunReport",

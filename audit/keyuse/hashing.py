@@ -9,6 +9,7 @@ import base64
 import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from core.errors import Broken
 from core.limits import LIMITS
@@ -35,6 +36,7 @@ class Hashes:
         self._free = asyncio.Semaphore(at_once or LIMITS["keyuse.hash_at_once"])
         self._keep = keep or LIMITS["keyuse.hash_kept"]
         self._known: OrderedDict[bytes, bytes] = OrderedDict()
+        self._texts: dict[str, str] = {}
         self.asked = 0
         """Questions put to the server."""
 
@@ -57,10 +59,25 @@ class Hashes:
             self._known.popitem(last=False)
         return [found[value] for value in inputs]
 
+    async def shown(self, value: Any) -> Any:
+        """A call's body as the file has it: every string in it hidden. Few and the same are asked for. Raises as ``of``."""
+        if isinstance(value, str):
+            if value not in self._texts:
+                self._texts[value] = f"hmac-sha256:{(await self._hidden(value)).hex()}"
+            return self._texts[value]
+        if isinstance(value, list):
+            return [await self.shown(each) for each in value]
+        if isinstance(value, dict):
+            return {name: await self.shown(each) for name, each in value.items()}
+        return value
+
     async def _one(self, value: bytes) -> bytes:
+        return await self._hidden(base64.b64encode(value).decode())
+
+    async def _hidden(self, text: str) -> bytes:
         async with self._free:
             self.asked += 1
-            said = read_hmac(await self._ask(base64.b64encode(value).decode()))
+            said = read_hmac(await self._ask(text))
         if said is None:
             raise Broken("keyuse.no_hash")
         return said

@@ -4,9 +4,12 @@ What is relied on (each seen on OpenBao 2.6.2, ``tests/audit/keyuse/test_live.py
 
 * The response line repeats the request. Strings of ``data`` are ``hmac-sha256:…`` under the device's key, numbers are plain.
   A file with plain strings (``log_raw``) also shows tokens: that is a finding, and nothing in it can be compared.
-* A signature was made where the response holds one: a batch answers with success though items failed; most failures have
-  a top-level ``error``, but not all.
-* A request without response: the server ended in between, so no signature went out, though one may have been made.
+* An input counts as signed unless its refusal is told: a top-level ``error``, or one in its row of a batch, which answers with
+  success though items failed. A wrapped answer has no ``data`` at all, and holds the signature for whoever unwraps it.
+* A request without response: the server ended in between, or the line was taken out. It counts as carried out.
+* A mount keeps its accessor when it is moved: calls on it are ours under any path.
+* A role's name is told by whoever logged in with it; whoever makes a token writes the same beside it as he likes. The token's
+  display name begins with the way in that it came by.
 * A request that a standby forwards stands twice under one id: it counts once.
 * The file is written by one program, which writes keys in one order and escapes nothing in them: lines that name no mount of
   ours are set aside without being parsed.
@@ -16,20 +19,32 @@ import datetime as dt
 import json
 import re
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from audit.keyuse.hashing import read_hmac
 from audit.keyuse.model import Call, KeyVersion, Operation
 from core.limits import LIMITS
 
-__all__ = ["LineReader", "RawLine", "time_of"]
+__all__ = ["LOGINS", "LineReader", "RawLine", "time_of"]
 
-_REQUEST_ID = re.compile(rb'"request":\{"id":"([^"]{1,64})"')
-_RULES = re.compile(
-    rb'"path":"(?:sys/(?:policies|policy|audit/|mounts|remount|raw|generate-root|rekey|auth/|plugins/)|auth/[^"]+/role/[^"/]+")'
+LOGINS: Final[Mapping[str, str]] = {"approle": "role_name", "kubernetes": "role", "cert": "cert_name"}
+"""Mount of a way in → the member of ``metadata`` that names the role."""
+
+_REQUEST_ID = re.compile(rb'"request":\{"id":"([^"]{1,200})"')
+_RULES = re.compile(rb'"path":"(?:[^"]*/)?(?:sys/(?!audit-hash/)|identity/|auth/(?!token/(?:lookup|renew)-self"))')
+"""May be one of the server's own rules; left out is what is asked most."""
+_FREE = re.compile(
+    r"sys/(?:audit-hash/.+|capabilities(?:-self|-accessor)?|wrapping/(?:unwrap|lookup)|leases/(?:lookup|renew)(?:/.*)?"
+    r"|renew(?:/.*)?|mfa/validate)|auth/token/(?:(?:lookup|renew)(?:-self|-accessor)?|revoke-self)|identity/lookup/[^/]+"
 )
+"""Writes that change nothing for anybody else."""
+_LOGIN = re.compile(r"login(?:/[^/]+)?|oidc/(?:auth_url|callback)")
 _HARMLESS: Final = frozenset({"verify", "random", "hash"})
+_MOUNTS_OWN: Final = frozenset({"config", "cache-config"})
+"""Settings of a whole mount; reading them shows no key."""
+_SETTINGS: Final = frozenset({"rules", *_MOUNTS_OWN})
+"""Kinds of operations that a ceremony makes: known again by what they set."""
 _READS: Final = frozenset({"read", "list", "scan", "help"})
 _AFTER_KEYS: Final = frozenset({"read", "list", "scan", "help", "update", "create"})
 
@@ -51,28 +66,36 @@ def time_of(line: bytes) -> dt.datetime | None:
 class LineReader:
     """Reads lines of all files of one device; remembers requests that wait for their response, and ids seen lately."""
 
-    def __init__(self, mounts: Collection[str], signers: Collection[str], namespace: str = "") -> None:
+    def __init__(
+        self, mounts: Collection[str], signers: Collection[str], namespace: str = "", logins: Mapping[str, str] = LOGINS
+    ) -> None:
         """``mounts``: ours, inside ``namespace``; ``signers``: entity ids, role or display names that may sign."""
         self._mounts = frozenset(mounts)
         self._namespace = namespace.strip("/")
         self._signers = frozenset(signers)
-        points = sorted({m.rpartition("/")[2] for m in mounts} | set(mounts))
-        joined = b"|".join(re.escape(each.encode()) for each in points)
-        self._mine = re.compile(rb'"mount_point":"(?:[^"]*/)?(?:' + joined + rb')/"')
+        self._logins = logins
+        self._accessors: dict[str, str] = {}
+        """Of mounts → where they were first."""
+        self._mine = self._pattern()
         self._open: OrderedDict[bytes, bytes | list[Call | Operation]] = OrderedDict()
-        self._seen: OrderedDict[str, None] = OrderedDict()
+        self._seen: OrderedDict[str, dt.datetime] = OrderedDict()
 
     def read(self, line: bytes) -> list[Call | Operation]:
         """What the line tells. Raises ``ValueError`` for what is no such line, ``RawLine`` for one in clear."""
         if line[:9] != b'{"time":"' or line[-2:] != b"}\n" or line.find(b'{"time":"', 1) > 0:
             _parsed(line)  # cut, or two lines in one after a cut
-        if self._mine.search(line):
-            if b'"type":"request"' in line[:120] and (found := _REQUEST_ID.search(line)):
-                if b"/sign/" in line and found[1].decode("ascii", "replace") not in self._seen:
-                    self._open[found[1]] = line
-                return []
-            return self._engine(_parsed(line))
-        return self._rules(_parsed(line)) if _RULES.search(line) else []
+        if not self._mine.search(line) and not _RULES.search(line):
+            return []
+        if b'"type":"request"' in line[:120] and (found := _REQUEST_ID.search(line)):
+            if found[1].decode("ascii", "replace") not in self._seen:
+                self._open[found[1]] = line
+            return []
+        entry = _parsed(line)
+        number = str(entry["request"]["id"])
+        self._open.pop(number.encode(), None)
+        if entry.get("type") != "response" or not self._first_time(number, _time(entry)):
+            return []
+        return self._told(entry, answered=True)
 
     def unanswered(self, before: dt.datetime) -> list[Call | Operation]:
         """Requests from before that time whose response never came; they are forgotten. A version that is not told is 0."""
@@ -90,110 +113,153 @@ class LineReader:
         line = self._open[number]
         if isinstance(line, bytes):
             entry = _parsed(line)
-            line = self._open[number] = [] if entry.get("error") else self._calls(entry, answered=False)
+            try:
+                line = [] if entry.get("error") else self._told(entry, answered=False)
+            except ValueError:  # nobody knows what became of what nobody can read
+                line = [self._operation(entry, "unreadable", *self._place(entry)[:2])]
+            self._open[number] = line
         return line
 
-    def dump(self) -> list[list[Any]]:
-        """Requests that wait, for the next run: ids, keys, keyed hashes and times, nothing of the caller but the entity."""
-        return [[n.decode(), [_to_json(each) for each in self._asked(n)]] for n in list(self._open)]
+    def dump(self) -> dict[str, Any]:
+        """For the next run, nothing of the caller but the entity: requests that wait, ids of the last horizon, mounts' accessors."""
+        waiting = [[n.decode(), [_to_json(each) for each in self._asked(n)]] for n in list(self._open)]
+        newest = max(self._seen.values(), default=None)
+        horizon = dt.timedelta(seconds=LIMITS["keyuse.horizon_seconds"])
+        seen = [[n, at.isoformat()] for n, at in self._seen.items() if newest is not None and at >= newest - horizon]
+        return {"waiting": waiting, "seen": seen, "accessors": self._accessors}
 
-    def load(self, kept: list[list[Any]]) -> None:
+    def load(self, kept: dict[str, Any]) -> None:
         """As ``dump`` gave them."""
-        self._open.update({number.encode(): [_from_json(each) for each in waiting] for number, waiting in kept})
+        waiting = kept.get("waiting", ())
+        self._open.update({number.encode(): [_from_json(each) for each in items] for number, items in waiting})
+        self._seen.update({number: dt.datetime.fromisoformat(at) for number, at in kept.get("seen", ())})
+        self._accessors.update(kept.get("accessors", {}))
+        self._mine = self._pattern()
 
-    def _engine(self, entry: dict[str, Any]) -> list[Call | Operation]:
+    def _pattern(self) -> re.Pattern[bytes]:
+        """What a line of ours holds."""
+        points = sorted({m.rpartition("/")[2] for m in self._mounts} | self._mounts)
+        pattern = rb'"mount_point":"(?:[^"]*/)?(?:' + b"|".join(re.escape(each.encode()) for each in points) + rb')/"'
+        if self._accessors:
+            known = b"|".join(re.escape(each.encode()) for each in sorted(self._accessors))
+            pattern += rb'|"mount_accessor":"(?:' + known + rb')"'
+        return re.compile(pattern)
+
+    def _told(self, entry: dict[str, Any], *, answered: bool) -> list[Call | Operation]:
+        """``answered``: by a response; without one the call counts as carried out."""
         request = entry["request"]
-        self._open.pop(str(request["id"]).encode(), None)
-        if entry.get("type") != "response" or not self._first_time(str(request["id"])):
-            return []
-        place, rest = self._place(request)
+        place, rest, moved = self._place(entry)
         if place not in self._mounts:
-            return []
-        if rest.startswith("sign/") and request.get("operation") in {"update", "create"}:
-            return self._calls(entry, answered=True)
-        kind, name = _kind(rest, str(request.get("operation")))
+            return self._rules(entry)
+        operation = str(request.get("operation"))
+        signs = rest.startswith("sign/") and operation in {"update", "create"}
+        kind, name = ("sign", rest.split("/")[1]) if signs else _kind(rest, operation)
+        if moved and kind:
+            return [self._operation(entry, f"moved {kind}", place, name)]
+        if signs:
+            return self._calls(entry, place, name, answered=answered)
         return [self._operation(entry, kind, place, name)] if kind else []
 
-    def _first_time(self, number: str) -> bool:
+    def _first_time(self, number: str, at: dt.datetime) -> bool:
         if number in self._seen:
             return False
-        self._seen[number] = None
+        self._seen[number] = at
         if len(self._seen) > LIMITS["keyuse.seen_requests"]:
             self._seen.popitem(last=False)
         return True
 
-    def _place(self, request: dict[str, Any]) -> tuple[str, str]:
-        """(mount as our references name it, rest of the path); an empty mount for one outside of our namespace."""
+    def _place(self, entry: dict[str, Any]) -> tuple[str, str, bool]:
+        """(mount as our references name it, rest of the path, whether it was moved away from there); outside of our
+        namespace an empty mount."""  # noqa: D209
+        request = entry["request"]
+        place, rest = self._named(request)
+        accessor = str(request.get("mount_accessor") or (entry.get("response") or {}).get("mount_accessor") or "")
+        if place in self._mounts and accessor and accessor not in self._accessors:
+            self._accessors[accessor] = place
+            self._mine = self._pattern()
+        home = self._accessors.get(accessor, place)
+        return home, rest, home != place
+
+    def _named(self, request: dict[str, Any]) -> tuple[str, str]:
         space = str((request.get("namespace") or {}).get("path") or "").strip("/")
         point = str(request.get("mount_point") or "").strip("/")
         path = str(request.get("path") or "")
         if space and point.startswith(f"{space}/"):
             point = point.removeprefix(f"{space}/")
         rest = path.removeprefix(f"{space}/") if space else path
-        place = f"{space}/{point}" if space else point
-        if self._namespace:
-            inside = place.startswith(f"{self._namespace}/")
-            place = place.removeprefix(f"{self._namespace}/") if inside else ""
-        return place, rest.removeprefix(f"{point}/")
+        return self._inside(f"{space}/{point}" if space else point), rest.removeprefix(f"{point}/")
 
-    def _calls(self, entry: dict[str, Any], *, answered: bool) -> list[Call | Operation]:
+    def _inside(self, place: str) -> str:
+        if not self._namespace:
+            return place
+        return place.removeprefix(f"{self._namespace}/") if place.startswith(f"{self._namespace}/") else ""
+
+    def _calls(self, entry: dict[str, Any], place: str, name: str, *, answered: bool) -> list[Call | Operation]:
         request, who, known = entry["request"], *self._caller(entry)
-        place, rest = self._place(request)
-        name = rest.removeprefix("sign/").split("/")[0]
         data = request.get("data") or {}
-        batch = data.get("batch_input")
-        given = [each.get("input") for each in batch] if isinstance(batch, list) else [data.get("input")]
-        answer = (entry.get("response") or {}).get("data") or {}
-        if answered:
-            rows = answer.get("batch_results") if isinstance(batch, list) else [answer]
-            rows = rows if isinstance(rows, list) else []
-        else:
-            rows = [{"signature": "", "key_version": data.get("key_version")}] * len(given)
-        at, found = _time(entry), list[Call | Operation]()
-        if not any("signature" in row for row in rows):
+        if answered and _failed(entry):
             return [self._operation(entry, "sign_refused", place, name)]
+        signed = [(value, row) for value, row in _signed(data, entry.get("response") or {}) if "signature" in row]
+        if not signed:
+            return [self._operation(entry, "sign_refused", place, name)]
+        wrapped = "wrap_info" in (entry.get("response") or {}) or request.get("wrap_ttl")
+        found = [self._operation(entry, "sign_wrapped", place, name)] if wrapped else []
         if not known:
-            return [self._operation(entry, "sign", place, name)]
-        for value, row in zip(given, rows, strict=False):
-            if "signature" not in row:
-                continue
-            hashed = read_hmac(value)
+            return [*found, self._operation(entry, "sign", place, name)]
+        at, calls = _time(entry), list[Call]()
+        for value, row in signed:
+            hashed, version = read_hmac(value), row.get("key_version")
             if hashed is None:
-                raise RawLine("input")
-            version = row.get("key_version")
+                raise RawLine("input") if isinstance(value, str) else ValueError("input")
             key = KeyVersion(place, name, version if isinstance(version, int) else 0)
-            found.append(Call(key, hashed, at, str(request["id"]), who))
-        return found
+            asked = "" if key.version else str(data.get("key_version") or "")
+            calls.append(Call(key, hashed, at, str(request["id"]), who, asked))
+        return [*found, *calls]
 
     def _caller(self, entry: dict[str, Any]) -> tuple[str, bool]:
         auth = entry.get("auth") or {}
-        told = auth.get("metadata") or {}
-        names = {
-            auth.get("entity_id"),
-            auth.get("display_name"),
-            told.get("role_name"),
-            told.get("role"),
-            told.get("cert_name"),
+        shown, told = str(auth.get("display_name") or ""), auth.get("metadata") or {}
+        names = {auth.get("entity_id"), shown}
+        names |= {
+            told.get(member) for way, member in self._logins.items() if shown == way or shown.startswith(f"{way}-")
         }
         return str(auth.get("entity_id") or ""), not self._signers.isdisjoint(n for n in names if n)
 
     def _operation(self, entry: dict[str, Any], kind: str, place: str, name: str) -> Operation:
         who, known = self._caller(entry)
-        answer = (entry.get("response") or {}).get("data")
-        failed = bool(entry.get("error")) or (isinstance(answer, dict) and set(answer) == {"error"})
-        done = not failed and entry.get("type") == "response" and kind != "sign_refused"
-        return Operation(kind, place, name, done, _time(entry), str(entry["request"]["id"]), who, known)
+        done = not _failed(entry) and kind != "sign_refused"
+        at, number = _time(entry), str(entry["request"]["id"])
+        path, data = self._sent(entry["request"]) if kind in _SETTINGS else ("", None)
+        return Operation(kind, place, name, done, at, number, who, known, path, data)
+
+    def _sent(self, request: dict[str, Any]) -> tuple[str, dict[str, Any] | None]:
+        """(path inside our namespace, body); nothing of another namespace, and no body of what takes away."""
+        space = str((request.get("namespace") or {}).get("path") or "").strip("/")
+        path = str(request.get("path") or "")
+        path = path.removeprefix(f"{space}/") if space else path
+        if space != self._namespace or request.get("operation") not in {"update", "create"}:
+            return "", None
+        return path, request.get("data") or {}
 
     def _rules(self, entry: dict[str, Any]) -> list[Call | Operation]:
+        """Whatever is written under ``sys``, ``auth`` and ``identity``, in any namespace, but what changes nothing."""
         request = entry["request"]
-        if entry.get("type") != "response" or request.get("operation") in _READS:
+        space = str((request.get("namespace") or {}).get("path") or "").strip("/")
+        path = str(request.get("path") or "")
+        path = path.removeprefix(f"{space}/") if space else path
+        operation, name = request.get("operation"), "/".join(path.split("/")[:3])
+        if path.partition("/")[0] not in {"sys", "auth", "identity"}:
             return []
-        path = str(request.get("path"))
-        if path.startswith("sys/mounts/") and not any(path[11:].startswith(m) for m in self._mounts):
+        if path.startswith("sys/raw/"):  # the storage itself, in clear
+            return [self._operation(entry, "raw", "", name)]
+        if operation in _READS or _changes_nothing(str(request.get("mount_point") or ""), space, path):
             return []
-        if not self._first_time(str(request["id"])):
-            return []
-        return [self._operation(entry, "rules", "", "/".join(path.split("/")[:3]))]
+        if path == "sys/remount":
+            return [self._operation(entry, "remount", "", name)]
+        mount = self._inside(f"{space}/{path.removeprefix('sys/mounts/')}".strip("/"))
+        if operation == "delete" and path.startswith("sys/mounts/") and mount in self._mounts:
+            return [self._operation(entry, "unmount", mount, "")]
+        return [self._operation(entry, "rules", "", name)]
 
 
 def _parsed(line: bytes) -> dict[str, Any]:
@@ -203,19 +269,48 @@ def _parsed(line: bytes) -> dict[str, Any]:
     return entry
 
 
+def _changes_nothing(point: str, space: str, path: str) -> bool:
+    """``point``: where what answers ``path`` is mounted; nowhere for the line with which a device begins."""
+    if not point:
+        return path == "sys/audit/test"
+    mount = point.removeprefix(f"{space}/") if space else point
+    if mount.startswith("auth/") and path.startswith(mount) and _LOGIN.fullmatch(path.removeprefix(mount)):
+        return True
+    return _FREE.fullmatch(path) is not None
+
+
+def _failed(entry: dict[str, Any]) -> bool:
+    answer = (entry.get("response") or {}).get("data")
+    return bool(entry.get("error")) or (isinstance(answer, dict) and set(answer) == {"error"})
+
+
+def _signed(data: dict[str, Any], response: dict[str, Any]) -> list[tuple[Any, dict[str, Any]]]:
+    """Each input with what became of it: ``signature`` where nothing says that it was refused."""
+    batch = data.get("batch_input")
+    items = [data] if batch is None else batch
+    if not isinstance(items, list) or not all(isinstance(each, dict) for each in items):
+        raise ValueError("batch_input")
+    answer = response.get("data") or {}
+    rows = [answer] if batch is None else answer.get("batch_results")
+    if not isinstance(rows, list) or len(rows) != len(items) or not all(isinstance(row, dict) for row in rows):
+        rows = [{}] * len(items)
+    made = {"signature": "", "key_version": data.get("key_version")}
+    return [(each.get("input"), row if "error" in row else made | row) for each, row in zip(items, rows, strict=True)]
+
+
 def _to_json(item: Call | Operation) -> list[Any]:
     at = item.at.isoformat()
     if isinstance(item, Call):
-        return ["call", *item.key, item.input.hex(), at, item.request, item.who]
+        return ["call", *item.key, item.input.hex(), at, *item[3:]]
     return ["operation", *item[:4], at, *item[5:]]
 
 
 def _from_json(kept: list[Any]) -> Call | Operation:
     if kept[0] == "call":
-        place, name, version, value, at, request, who = kept[1:]
-        return Call(KeyVersion(place, name, version), bytes.fromhex(value), dt.datetime.fromisoformat(at), request, who)
-    kind, place, name, done, at, request, who, known = kept[1:]
-    return Operation(kind, place, name, done, dt.datetime.fromisoformat(at), request, who, known)
+        place, name, version, value, at, *rest = kept[1:]
+        return Call(KeyVersion(place, name, version), bytes.fromhex(value), dt.datetime.fromisoformat(at), *rest)
+    kind, place, name, done, at, *rest = kept[1:]
+    return Operation(kind, place, name, done, dt.datetime.fromisoformat(at), *rest)
 
 
 def _time(entry: dict[str, Any]) -> dt.datetime:
@@ -231,6 +326,6 @@ def _kind(rest: str, operation: str) -> tuple[str, str]:
         if len(parts) > 1:
             return parts[1], name
         return ("" if operation in _AFTER_KEYS else operation), name
-    if first in _HARMLESS or operation == "help":
+    if first in _HARMLESS or operation == "help" or (first in _MOUNTS_OWN and operation == "read"):
         return "", ""
-    return first, parts[-1] if parts and first not in {"config", "cache-config"} else ""
+    return first, parts[-1] if parts and first not in _MOUNTS_OWN else ""

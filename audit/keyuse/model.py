@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 __all__ = [
     "Call",
@@ -15,6 +15,7 @@ __all__ = [
     "Judgement",
     "KeyVersion",
     "Operation",
+    "Permit",
     "Severity",
     "Signal",
 ]
@@ -50,6 +51,8 @@ class Call(NamedTuple):
     """The server's id of the request: finds the line again."""
     who: str
     """Opaque id of the caller's entity; empty where the server knows none."""
+    asked: str = ""
+    """The version as it was asked for, a keyed hash, where the answer does not tell it: ``key`` says 0 then."""
 
 
 class Operation(NamedTuple):
@@ -65,6 +68,19 @@ class Operation(NamedTuple):
     who: str
     known: bool
     """Whether the caller is one of the identities that may sign."""
+    path: str = ""
+    """Inside our namespace; of changes of settings and rules alone."""
+    data: dict[str, Any] | None = None
+    """What was sent there, as the file shows it: names and numbers plain, strings as keyed hashes."""
+
+
+class Permit(NamedTuple):
+    """What explains an operation."""
+
+    code: str
+    """``keyuse.decided`` or ``keyuse.as_prepared``."""
+    ref: str = ""
+    """The decision's id."""
 
 
 class Signal(StrEnum):
@@ -140,8 +156,9 @@ class CauseSource(Protocol):
         """Called first. ``memory``: what ``remember`` gave at the end of the last run, empty at the first. Returns until when
         everything of ours is durable and can be given: ``end`` or earlier."""  # noqa: D209
 
-    def causes(self, after: dt.datetime, until: dt.datetime) -> AsyncIterator[list[Cause]]:
-        """In pieces, in the order of time: ``after`` < ``at`` ≤ ``until``. Called with rising times."""
+    def causes(self, after: dt.datetime, until: dt.datetime) -> AsyncIterator[list["Cause | Finding"]]:
+        """In pieces, in the order of time: ``after`` < ``at`` ≤ ``until``; a finding in place of what is none although it says
+        so. Called with rising times."""  # noqa: D209
 
     async def explain(self, calls: list[Call], hashes: "Inputs") -> list[Judgement]:
         """What may be behind calls without cause."""
@@ -149,8 +166,8 @@ class CauseSource(Protocol):
     async def result_of(self, uses: list[Cause]) -> list[Judgement]:
         """For uses of the book without call: whether what came of them is stored."""
 
-    async def permitted(self, operation: Operation) -> str:
-        """The id of the decision that explains an operation, empty for none."""
+    async def permitted(self, operation: Operation, hashes: "Inputs") -> Permit | None:
+        """What explains an operation; None for nothing."""
 
     async def counterparts(self, after: dt.datetime, until: dt.datetime) -> list[Finding]:
         """The book against what service keys made: checkpoints, lists, certificates."""
@@ -164,3 +181,6 @@ class Inputs(Protocol):
 
     async def of(self, inputs: list[bytes]) -> list[bytes]:
         """HMACs, in order."""
+
+    async def shown(self, value: Any) -> Any:
+        """What was sent, with every string in it as the file has it."""

@@ -3,8 +3,9 @@
 import sqlalchemy as sa
 
 from core.db import UtcDateTime, append_only, metadata
+from core.directory.records import person_table
 
-__all__ = ["WRITES", "finding_table", "place_table", "run_table"]
+__all__ = ["WRITES", "finding_table", "look_table", "place_table", "run_table", "told_table"]
 
 run_table = sa.Table(
     "key_audit_run",
@@ -69,6 +70,26 @@ finding_table = sa.Table(
 )
 """``what``, ``who``, ``requests``: ids of orders, entities and requests; nothing personal."""
 append_only(finding_table)
+
+look_table = sa.Table(
+    "key_audit_look",
+    metadata,
+    sa.Column("finding_id", sa.String(26), sa.ForeignKey("key_audit_finding.id"), primary_key=True),
+    sa.Column("person_id", sa.String(26), sa.ForeignKey(person_table.c.id), nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+)
+"""An administrator has looked at a finding, once. The finding stays what it is."""
+append_only(look_table)
+
+told_table = sa.Table(
+    "key_audit_told",
+    metadata,
+    sa.Column("run_id", sa.String(26), sa.ForeignKey("key_audit_run.id"), primary_key=True),
+    sa.Column("at", UtcDateTime, nullable=False),
+)
+"""Administrators were written to about the critical findings of a run."""
+append_only(told_table)
 
 WRITES = frozenset({run_table.name, place_table.name, finding_table.name})
 """The only tables that the auditor's process writes."""

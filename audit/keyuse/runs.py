@@ -8,15 +8,15 @@ transaction. So a run that was cut short is done again from where the one before
 
 import asyncio
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from audit.keyuse.findings import Findings
 from audit.keyuse.hashing import Hashes
-from audit.keyuse.lines import LineReader
+from audit.keyuse.lines import LOGINS, LineReader
 from audit.keyuse.matching import Matcher
-from audit.keyuse.model import Call, CauseSource, Doubt, Finding, Operation, Severity
+from audit.keyuse.model import Call, Cause, CauseSource, Doubt, Finding, Operation, Severity, Signal
 from audit.keyuse.reading import Place, Series, group
 from audit.keyuse.store import Last, Saved, last_run, save
 from audit.keyuse.streams import Page, Stream
@@ -45,6 +45,10 @@ class Rules:
     """In which they lie."""
     signers: frozenset[str]
     """Entity ids, role names or display names that may sign."""
+    logins: Mapping[str, str] = field(default_factory=lambda: LOGINS)
+    """Mount of a way in → the member of a token's metadata that names the role."""
+    live: bool = False
+    """The server writes these very files, so what they do not hold did not happen; a copy of them may lag behind."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,6 +60,8 @@ class RunReport:
     until: dt.datetime
     """Everything up to here has been compared."""
     complete: bool = False
+    late: bool = False
+    """That is longer ago than ``keyuse.late_seconds``: nothing is proven about the time since."""
     counts: dict[str, int] = field(default_factory=dict)
     """``bytes``, ``lines``, ``calls``, ``matched``, ``causes``, ``hashes``, ``waiting``."""
     findings: list[Finding] = field(default_factory=list)
@@ -89,12 +95,14 @@ class _Run:
     ) -> None:
         self.db, self.clock, self.hashes, self.source, self.rules = db, clock, hashes, source, rules
         self.last, self.again = last, again
-        self.reader = LineReader(rules.mounts, rules.signers, rules.namespace)
+        self.reader = LineReader(rules.mounts, rules.signers, rules.namespace, rules.logins)
         self.findings = Findings()
         self.streams: list[Stream] = []
         self.counts = dict.fromkeys(("bytes", "lines", "calls", "matched", "causes", "hashes", "waiting"), 0)
         self.began = clock.now()
         self.unsaved = 0
+        self.wanted = 0
+        """Causes that may bring a call."""
 
     # 1 where both sides stand
 
@@ -105,10 +113,11 @@ class _Run:
         first = min((p.file.began for s in self.streams for p in s.pieces), default=None)
         if self.last.until is not None:
             self.since = self.last.until
-            self.caused = self.last.until
+            self.caused = dt.datetime.fromisoformat(self.last.carry.get("caused", self.last.until.isoformat()))
         elif first is None:
             raise Refused("keyuse.nothing_to_read")
         else:
+            first = min(first, self.began)
             self.since = max(since, first) if since is not None else first
             self.caused = self.since - horizon
             for stream in self.streams:
@@ -121,27 +130,31 @@ class _Run:
         self.checked = dt.datetime.fromisoformat(self.last.carry.get("checked", self.since.isoformat()))
         self.matcher = Matcher(self.hashes, self.start)
         self.matcher.load(self.last.carry.get("matcher", {}))
-        self.reader.load(self.last.carry.get("requests", []))
+        self.reader.load(self.last.carry.get("reader", {}))
 
     async def _plan(self, series: Series) -> None:
-        place = self.last.places.get(series.name) or await asyncio.to_thread(self._moved, series)
-        pieces, problem = await asyncio.to_thread(series.plan, place)
-        if problem:
-            at = place.at if place else None
-            self.findings.add(problem, Severity.CRITICAL, what=series.live.name, at=at)
-        stream = Stream(series, pieces, self.last.place_ids.get(place.series) if place else None)
-        if place is not None and problem == "keyuse.stretch_missing":
-            stream.skip_until = place.at + dt.timedelta(microseconds=1)
-        if place is None and self.last.until is not None and pieces:
-            self.findings.add("keyuse.series_new", Severity.NOTE, what=series.live.name, at=pieces[0].file.began)
+        places = [p for p in self.last.places if p.series == series.name] or await asyncio.to_thread(
+            self._moved, series
+        )
+        plan = await asyncio.to_thread(series.plan, places)
+        at = max((place.at for place in places), default=None)
+        for code, name in plan.problems:
+            self.findings.add(code, Severity.CRITICAL, what=name, at=at)
+        stream = Stream(series, plan.pieces, at)
+        if at is not None and any(code == "keyuse.stretch_missing" for code, _ in plan.problems):
+            stream.skip_until = at + dt.timedelta(microseconds=1)
+        if at is None and self.last.until is not None and plan.pieces:
+            began = min(piece.file.began for piece in plan.pieces)
+            grave = Severity.NOTE if began >= self.last.until else Severity.WARNING
+            self.findings.add("keyuse.series_new", grave, what=series.live.name, at=began)
             stream.skip_until = self.last.until
         self.streams.append(stream)
 
-    def _moved(self, series: Series) -> Place | None:
-        """A file that was read under another name."""
-        heads = {part.head for part in series.parts()} if self.last.places else set()
-        fitting = [place for place in self.last.places.values() if place.head in heads]
-        return max(fitting, key=lambda place: place.at) if fitting else None
+    def _moved(self, series: Series) -> list[Place]:
+        """Places of a series that was read under another name."""
+        heads = {part.head for part in series.parts()[0]} if self.last.places else set()
+        known = {place.series for place in self.last.places if place.head in heads}
+        return [place for place in self.last.places if place.series in known]
 
     # 2 read
 
@@ -150,7 +163,7 @@ class _Run:
         try:
             while open_streams := [s for s in self.streams if not s.done]:
                 stream = min(open_streams, key=lambda s: s.at or self.since)
-                page = await asyncio.to_thread(stream.page, self.reader, self.until)
+                page = await asyncio.to_thread(stream.page, self.reader, self.until, self.clock.now())
                 self._take(page)
                 await self._compare(page.items)
                 progress(min(self.counts["bytes"], total), total)
@@ -169,12 +182,13 @@ class _Run:
 
     # 3 compare
 
-    async def _compare(self, items: list[Call | Operation], *, last: bool = False) -> None:
-        """``last``: all that there is has been read."""
-        running = [s.at or self.since for s in self.streams if not s.done]
-        read_until = min(running) if running else max((s.at for s in self.streams if s.at), default=self.since)
-        if last and all(s.series.live.suffix != ".gz" for s in self.streams):
-            read_until = self.until  # the files are written before calls are answered: nothing is missing
+    def _read_until(self) -> dt.datetime:
+        """Up to when the files of all servers are known."""
+        stand = [s.stands(self.until, live=self.rules.live) or (None if s.done else self.since) for s in self.streams]
+        return min((each for each in stand if each is not None), default=self.since)
+
+    async def _compare(self, items: list[Call | Operation]) -> None:
+        read_until = self._read_until()
         horizon = dt.timedelta(seconds=LIMITS["keyuse.horizon_seconds"])
         items = [*items, *self.reader.unanswered(read_until - horizon)]
         newest = max((item.at for item in items), default=read_until)
@@ -182,7 +196,7 @@ class _Run:
         for item in items:
             if isinstance(item, Call):
                 self.counts["calls"] += 1
-                self.matcher.add_call(item)
+                self.matcher.add_call(await self._versioned(item))
             else:
                 await self._operation(item)
         await self._settle(read_until)
@@ -190,10 +204,23 @@ class _Run:
     async def _causes(self, until: dt.datetime) -> None:
         if until <= self.caused:
             return
-        async for causes in self.source.causes(self.caused, until):
+        async for told in self.source.causes(self.caused, until):
+            causes = [each for each in told if isinstance(each, Cause)]
+            for finding in (each for each in told if isinstance(each, Finding)):
+                self.findings.put(finding)
             self.counts["causes"] += len(causes)
+            self.wanted += sum(each.signal is Signal.MAY for each in causes)
             await self.matcher.add_causes(causes)
         self.caused = until
+
+    async def _versioned(self, call: Call) -> Call:
+        """An answer that is missing or wrapped tells no version; asked for as a string it is one of a few."""
+        if call.key.version or not call.asked:
+            return call
+        for version in range(1, LIMITS["keyuse.versions"] + 1):
+            if await self.hashes.shown(str(version)) == call.asked:
+                return call._replace(key=call.key._replace(version=version))
+        return call
 
     async def _operation(self, item: Operation) -> None:
         if item.kind == "sign_refused":
@@ -201,9 +228,9 @@ class _Run:
                 self.findings.operation("keyuse.refused_attempt", Severity.WARNING, item)
         elif item.kind == "sign":
             self.findings.operation("keyuse.foreign_caller", Severity.CRITICAL if item.done else Severity.WARNING, item)
-        elif decision := await self.source.permitted(item):
-            self.findings.operation("keyuse.decided", Severity.NOTE, item, ref=decision)
-        elif item.kind == "rules":
+        elif permit := await self.source.permitted(item, self.hashes):
+            self.findings.operation(permit.code, Severity.NOTE, item, ref=permit.ref)
+        elif item.kind == "rules" and item.done:
             self.findings.operation("keyuse.rules_changed", Severity.WARNING, item)
         else:
             code = "keyuse.forbidden_operation" if item.done else "keyuse.forbidden_attempt"
@@ -229,8 +256,6 @@ class _Run:
                 self.findings.call("keyuse.signed_twice", Severity.CRITICAL, call, ref)
             case Doubt.CRASH:
                 self.findings.call("keyuse.lost_with_crash", Severity.WARNING, call, ref)
-            case _ if call.key.version == 0:
-                self.findings.call("keyuse.unanswered", Severity.WARNING, call)
             case _:
                 self.findings.call("keyuse.call_without_intent", Severity.CRITICAL, call)
 
@@ -238,13 +263,30 @@ class _Run:
 
     async def end(self) -> RunReport:
         await self._causes(self.until)
-        await self._compare([], last=True)
+        await self._compare([])
         for finding in await self.source.counterparts(self.checked, self.until):
             self.findings.put(finding)
         self.checked = self.until
         if self.short:
             self.findings.add("keyuse.not_all_durable", Severity.NOTE, at=self.until)
-        return await self._save("again" if self.again else "whole")
+        if self.again:
+            return await self._save("again")
+        self._silence()
+        late = self.began - self._compared() > dt.timedelta(seconds=LIMITS["keyuse.late_seconds"])
+        if late:
+            self.findings.add("keyuse.compared_late", Severity.WARNING, at=self._compared())
+        return await self._save("whole", late=late)
+
+    def _compared(self) -> dt.datetime:
+        return min(self.caused, self._read_until())
+
+    def _silence(self) -> None:
+        """Files in which nothing is written any more."""
+        long = dt.timedelta(hours=LIMITS["keyuse.silent_hours"])
+        nothing = self.wanted > 0 and not any(stream.read for stream in self.streams)
+        for stream in self.streams:
+            if not stream.read and not stream.younger and stream.at and (nothing or self.began - stream.at > long):
+                self.findings.add("keyuse.nothing_new", Severity.WARNING, what=stream.series.live.name, at=stream.at)
 
     async def _part(self) -> None:
         """A long run, saved on its way. One again is not: nothing goes on from it."""
@@ -252,25 +294,27 @@ class _Run:
         if not self.again:
             await self._save("part")
 
-    async def _save(self, state: str) -> RunReport:
+    async def _save(self, state: str, *, late: bool = False) -> RunReport:
         found = self.findings.all()
         self.counts |= {
             "matched": self.matcher.matched, "hashes": self.hashes.asked, "waiting": self.matcher.size,
         }  # fmt: skip
         carry = {
-            "matcher": self.matcher.dump(), "requests": self.reader.dump(), "memory": self.source.remember(),
-            "start": self.start.isoformat(), "checked": self.checked.isoformat(),
+            "matcher": self.matcher.dump(), "reader": self.reader.dump(), "memory": self.source.remember(),
+            "start": self.start.isoformat(), "checked": self.checked.isoformat(), "caused": self.caused.isoformat(),
         }  # fmt: skip
         run = Saved(
             id=new_id(self.clock), device=self.rules.device, before=self.last.id, state=state, began_at=self.began,
-            ended_at=self.clock.now(), since=self.since, until=self.caused, counts=dict(self.counts), carry=carry,
-            places=[] if state == "again" else [(p, s.before) for s in self.streams if (p := s.place())],
+            ended_at=self.clock.now(), since=self.since, until=self._compared(), counts=dict(self.counts), carry=carry,
+            places=[] if self.again else [(p, self.last.place_ids.get(p.head)) for s in self.streams for p in s.places.values()],
             findings=found,
         )  # fmt: skip
         placed = await save(self.db, self.clock, run)
         for stream in self.streams:
-            stream.before = placed.get(stream.series.name, stream.before)
-        self.last = Last(id=run.id, until=run.until, carry=carry, places={}, place_ids={})
+            stream.places.clear()
+        self.last = Last(
+            id=run.id, until=run.until, carry=carry, places=[], place_ids={**self.last.place_ids, **placed}
+        )  # fmt: skip
         for each in found:
             if each.severity is not Severity.NOTE:
                 logger().error("keyuse.finding", id=run.id, code=each.code, kind=each.severity.value, count=each.count)
@@ -278,6 +322,6 @@ class _Run:
             self.findings.keep_counting()
         complete = state != "part"
         return RunReport(
-            id=run.id, since=self.since, until=self.until, complete=complete, counts=run.counts,
+            id=run.id, since=self.since, until=run.until, complete=complete, late=late, counts=run.counts,
             findings=self.findings.everything(),
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Where a device's last run stopped, and a run's end in one transaction."""
+"""Where a device's last run stopped in each part of its files, and a run's end in one transaction."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -25,14 +25,15 @@ class Last:
     id: str | None
     until: dt.datetime | None
     carry: dict[str, Any]
-    places: dict[str, Place]
-    """By series."""
+    places: list[Place]
+    """The newest of each part."""
     place_ids: dict[str, str]
+    """By the part's first line."""
 
     @classmethod
     def none(cls) -> Self:
         """A beginning."""
-        return cls(id=None, until=None, carry={}, places={}, place_ids={})
+        return cls(id=None, until=None, carry={}, places=[], place_ids={})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +56,7 @@ class Saved:
 
 
 async def last_run(db: Database, device: str) -> Last:
-    """The newest run of that device, with the newest place of each series."""
+    """The newest run of that device, with the newest place of each part."""
     r, p = run_table.c, place_table.c
     later_run, later = run_table.alias(), place_table.alias()
     async with db.read() as uow:
@@ -67,18 +68,18 @@ async def last_run(db: Database, device: str) -> Last:
             return Last.none()
         newest = sa.select(place_table).where(p.device == device, ~sa.exists().where(later.c.before == p.id))
         rows = (await uow.execute(newest)).all()
-    places = {
-        row.series: Place(
+    places = [
+        Place(
             series=row.series, head=row.head, inode=row.inode, offset=row.offset, tail=row.tail,
             tail_size=row.tail_size, at=row.at,
         )
         for row in rows
-    }  # fmt: skip
-    return Last(id=run.id, until=run.until, carry=run.carry, places=places, place_ids={r.series: r.id for r in rows})
+    ]  # fmt: skip
+    return Last(id=run.id, until=run.until, carry=run.carry, places=places, place_ids={r.head: r.id for r in rows})
 
 
 async def save(db: Database, clock: Clock, run: Saved) -> dict[str, str]:
-    """All of it or nothing; ids of the new places by series. Raises ``keyuse.run_overtaken``."""
+    """All of it or nothing; ids of the new places by their part's first line. Raises ``keyuse.run_overtaken``."""
     row = {
         "id": run.id, "device": run.device, "before": run.before, "state": run.state, "began_at": run.began_at,
         "ended_at": run.ended_at, "since": run.since, "until": run.until, "counts": run.counts, "carry": run.carry,
@@ -100,7 +101,7 @@ async def save(db: Database, clock: Clock, run: Saved) -> dict[str, str]:
                 await uow.execute(finding_table.insert(), [_row(clock, run.id, each) for each in run.findings])
     except IntegrityError as error:
         raise Conflict("keyuse.run_overtaken") from error
-    return {str(each["series"]): str(each["id"]) for each in places}
+    return {str(each["head"]): str(each["id"]) for each in places}
 
 
 def _row(clock: Clock, run_id: str, finding: Finding) -> dict[str, Any]:

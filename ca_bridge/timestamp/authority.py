@@ -1,8 +1,10 @@
 """The embedded time-stamping authority (RFC 3161), assembled from parts encoded once."""
 
 import datetime as dt
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from core.clock import Clock
 from core.errors import Refused, ServiceError
@@ -13,7 +15,7 @@ from core.limits import LIMITS
 from core.signing import SigningKey
 from core.values import Digest, DigestAlgorithm
 
-__all__ = ["EmbeddedTimestampAuthority", "Failure", "rejection"]
+__all__ = ["EmbeddedTimestampAuthority", "Failure", "Token", "rejection"]
 
 POLICY = "1.3.6.1.4.1.99999.1.3"
 _DIGESTS = {der.oid(algorithm.oid): algorithm for algorithm in DigestAlgorithm}
@@ -31,6 +33,25 @@ class Failure(IntEnum):
     UNACCEPTED_POLICY = 15
     UNACCEPTED_EXTENSION = 16
     SYSTEM_FAILURE = 25
+
+
+class Token(NamedTuple):
+    """What the register holds of one."""
+
+    serial: int
+    at: dt.datetime
+    info: bytes
+    """TSTInfo, DER."""
+    signed: Digest
+    """Of the signed attributes: what the key is given."""
+
+    def row(self) -> dict[str, Any]:
+        """Of ``ca_bridge.records.token_table``."""
+        return {"signed": self.signed.value, "serial": f"{self.serial:030x}", "at": self.at, "info": self.info}
+
+
+Register = Callable[[Token], AbstractContextManager[object]]
+"""Held around the signature: the token is written down with that use of the key, or the key is not touched."""
 
 
 class _Request(NamedTuple):
@@ -57,8 +78,11 @@ def rejection(why: Failure) -> bytes:
 class EmbeddedTimestampAuthority:
     """Satisfies ``core.signing.Timestamper``. Refuses to stamp while the clock is behind its own last token."""
 
-    def __init__(self, *, key: SigningKey, certificate: bytes, chain: tuple[bytes, ...], clock: Clock) -> None:
-        self._key = key
+    def __init__(
+        self, *, key: SigningKey, certificate: bytes, chain: tuple[bytes, ...], clock: Clock,
+        register: Register = nullcontext,
+    ) -> None:  # fmt: skip
+        self._key, self._register = key, register
         self._profile = CmsProfile(certificate, chain, key.algorithm, content_type=ID_TST_INFO)
         self._clock = clock
         self._last = dt.datetime.min.replace(tzinfo=dt.UTC)
@@ -95,10 +119,14 @@ class EmbeddedTimestampAuthority:
         if now < self._last:
             raise Refused("clock.stepped_back")
         self._last = now
-        serial = der.integer(int.from_bytes(random_bytes(15), "big"))
-        info = der.tlv(0x30, self._head + imprint + serial + der.generalized_time(now) + self._accuracy + nonce)
+        serial = int.from_bytes(random_bytes(15), "big")
+        info = der.tlv(
+            0x30, self._head + imprint + der.integer(serial) + der.generalized_time(now) + self._accuracy + nonce
+        )
         attributes = self._profile.signed_attributes(Digest.of(info, self._profile.digest).value)
-        signature = await self._key.sign(Digest.of(attributes, self._profile.digest))
+        signed = Digest.of(attributes, self._profile.digest)
+        with self._register(Token(serial, now, info, signed)):
+            signature = await self._key.sign(signed)
         return self._profile.signed_data(attributes, signature, econtent=info)
 
 

@@ -171,9 +171,9 @@ class DurableJobs:
 
     async def stop(self) -> None:
         """Unfinished work stays PENDING under our slot."""
-        await asyncio.to_thread(DBOS.destroy, destroy_registry=True)
-        # DBOS made its own pool the loop's default and has just shut it down; the loop goes on.
+        # DBOS made its own pool the loop's default and is about to shut it down; the loop, and others' work in it, go on
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
+        await asyncio.to_thread(DBOS.destroy, destroy_registry=True)
         if self._engine is not None:
             self._engine.dispose()
         if self._held is not None:

@@ -92,6 +92,7 @@ class CopyDesk:
         _require_regime(request, intake)
         content = await self.signing.documents.put(intake.document)
         facts = _facts(intake, request)
+        typeface()  # once a process it takes a moment: not while everybody else waits to write
         async with self.signing.db.write() as uow:
             agency = await self.directory.agency(uow, request.agency_id)
             agency.require_active(clock.now())

@@ -1,8 +1,6 @@
 """From a copy's row to printed bytes: words, QR seal, composition, read-back, and the signature made ready."""
 
 import datetime as dt
-import re
-import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,6 +18,7 @@ from core.sandbox import Sandbox
 from core.signing import SigningKey
 from core.values import Digest, Realm, Regime
 from signer.copies import qr
+from signer.copies.claims import claims_of
 from signer.copies.compose import CERTIFIER, SEAL, Marks, compose
 from signer.copies.model import CertifiedCopy
 from signer.copies.register import Register
@@ -74,12 +73,7 @@ class Printer:
                 person = await self.directory.person(uow, copy.certifier_id)
                 right = await self.directory.authorisation(uow, person.id, agency.id, Role.CERTIFIER, copy.regime)
                 certifier, capacity = person.name, right.capacity
-        claims = qr_seal.SealClaims(
-            issued_at=at.replace(microsecond=0), id=copy.seal_id, content_sha256=bytes.fromhex(copy.content),
-            number=entry.number, year=entry.year, volume=book.volume, kind=_cut(str(copy.facts["kind"]), 24),
-            pages=int(copy.facts["pages"]), initials=_initials(str(entry.columns.get("requester", ""))),
-            status_index=copy.status_index, original_number=_number_for_code(str(copy.facts["original_number"])),
-        )  # fmt: skip
+        claims = claims_of(copy, entry, book.volume, at)
         kid = Digest.of(qr_key.key.spki).value[:4]
         url = qr_seal.url(self.host, await qr_seal.seal(claims, self.open_key(qr_key, copy.id), kid))
         code = typed_code.write(copy.seal_id)
@@ -120,22 +114,3 @@ class Printer:
             reason="Chứng thực bản sao đúng với bản chính" if role == "certifier" else "Dấu cơ quan",
             docmdp=2 if role == "certifier" else None, appearance=picture, timestamp_size=timestamp_size,
         )  # fmt: skip
-
-
-def _initials(name: str) -> str:
-    """``Nguyễn Thị Ánh`` → ``N.T.A``: initials only, never a name in a QR code."""
-    parts = [unicodedata.normalize("NFD", p)[0].upper() for p in name.split() if p[:1].isalpha()]
-    return ".".join(p if p != "Đ" else "D" for p in parts[:6]) or "-"
-
-
-def _number_for_code(original: str) -> str | None:
-    """What the code says of the original's number; a person's own number (CCCD, CMND) stays on the paper only."""
-    if re.fullmatch(r"[\s.]*(?:\d[\s.]*){9}(?:(?:\d[\s.]*){3})?", original):
-        return None
-    return _cut(original, 16) or None
-
-
-def _cut(text: str, most: int) -> str:
-    """At most ``most`` UTF-8 bytes, never inside a letter."""
-    data = unicodedata.normalize("NFC", text).encode()[:most]
-    return data.decode(errors="ignore").strip()

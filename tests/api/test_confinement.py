@@ -121,7 +121,7 @@ async def test_the_web_role_holds_no_signing_part_and_the_inner_door_signs_nothi
             "keys.doctor", "stores", "wake", "rest", "void", "recall", "report", "ocsp", "crl", "timestamp",
             "request.create", "request.cancel", "request.extend", "request.remind", "request.replace", "request.link",
             "request.evidence", "link.copies", "link.step", "copy.send_back", "copy.renew", "decision.propose",
-            "link.decision", "enrol.invite", "enrol.link", "enrol.portal", "enrol.standing", "enrol.ticket", "enrol.waiting", "provider.hint",
+            "link.decision", "finding.look", "enrol.invite", "enrol.link", "enrol.portal", "enrol.standing", "enrol.ticket", "enrol.waiting", "provider.hint",
         }  # fmt: skip
         door = serving.SignerDoor(made.socket)
         for what in ("sign", "seal", "approve", "key", ""):

@@ -11,6 +11,8 @@ import sqlalchemy as sa
 from api import doctor_keys
 from api.doctor_keys import KeyDoctor, look
 from api.keystores import open_stores
+from audit.keyuse import Finding, Severity
+from audit.keyuse.store import Saved, save
 from core.clock import SystemClock
 from core.db import Database
 from core.ids import new_id
@@ -195,3 +197,22 @@ async def test_a_key_that_is_gone_and_one_that_is_not_its_certificates_are_named
         wrong = bad(await examined(made))
         assert any("key.missing" in detail for detail in wrong.values())
         assert "keys" in wrong
+
+
+async def test_how_far_keys_are_reconciled_and_what_waits_for_somebody_are_rows(made):
+    before = await examined(made)
+    told = {name: (good, detail) for name, good, detail in before}
+    assert told["key reconciliation"] == (True, "never run (dauso audit keys)")
+    now = SystemClock().now()
+    run = Saved(
+        id=new_id(SystemClock()), device="d", before=None, state="whole", began_at=now, ended_at=now, since=now, until=now,
+        counts={}, carry={}, places=[],
+        findings=[Finding(code="keyuse.raw_audit", severity=severity, key=None, what="a.log") for severity in Severity],
+    )  # fmt: skip
+    async with Database(made.database) as db:
+        await save(db, SystemClock(), run)
+    found = bad(await examined(made))
+    assert found.keys() - bad(before).keys() == {"key findings"}
+    assert "1 critical finding" in found["key findings"]
+    late = BentClock(now + dt.timedelta(hours=LIMITS["keyuse.overdue_hours"], seconds=1))
+    assert "(keyuse.overdue)" in bad(await examined(made, late))["key reconciliation"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
@@ -125,7 +126,7 @@ async def test_what_the_disk_said_is_not_lost_in_a_cancellation():
 
 
 async def test_a_commit_that_could_not_be_made_leaves_no_transaction_to_the_next(tmp_path, monkeypatch):
-    """The loop's threads may be gone for a moment, while something else is being stopped."""
+    """No thread may be had: the machine has no more, or the process ends."""
     async with Database(f"sqlite+aiosqlite:///{tmp_path / 'a.db'}") as db:
         async with db.write() as uow:
             await uow.exec_driver_sql("CREATE TABLE t (a)")
@@ -134,7 +135,7 @@ async def test_a_commit_that_could_not_be_made_leaves_no_transaction_to_the_next
             raise RuntimeError("cannot schedule new futures after shutdown")
 
         with monkeypatch.context() as patched:
-            patched.setattr(asyncio, "to_thread", gone)
+            patched.setattr(sqlite, "_in_a_thread", gone)
             with pytest.raises(RuntimeError):
                 async with db.write() as uow:
                     await uow.exec_driver_sql("INSERT INTO t VALUES (1)")
@@ -142,3 +143,18 @@ async def test_a_commit_that_could_not_be_made_leaves_no_transaction_to_the_next
             await uow.exec_driver_sql("INSERT INTO t VALUES (2)")
         async with db.read() as uow:
             assert (await uow.exec_driver_sql("SELECT a FROM t")).scalars().all() == [2]
+
+
+async def test_writing_does_not_depend_on_the_loops_own_threads(two):
+    """Libraries make theirs the loop's default and end them when they like (DBOS does, while a signer writes its last)."""
+    ended = ThreadPoolExecutor(1)
+    asyncio.get_running_loop().set_default_executor(ended)
+    ended.shutdown()
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        await asyncio.to_thread(time.monotonic)
+    for number, database in enumerate(two, 200):
+        async with database.write() as uow:
+            await uow.execute(thing.insert(), {"id": number})
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
+    async with two[0].read() as uow:
+        assert len((await uow.execute(sa.select(thing))).all()) == 2

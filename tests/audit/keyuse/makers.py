@@ -7,13 +7,13 @@ import hmac
 import itertools
 import json
 
-from audit.keyuse import Cause, Doubt, Judgement, KeyVersion, Rules, Signal
+from audit.keyuse import Cause, Doubt, Judgement, KeyVersion, Permit, Rules, Signal
 
 SALT = b"device"
 AT = dt.datetime(2026, 11, 25, 3, 0, tzinfo=dt.UTC)
 KEY = KeyVersion("transit", "seal-1.p256", 1)
 WHO = "7d0ed487-c162-bf95-3939-c98e6b975809"
-RULES = Rules(device="to-file", mounts=frozenset({"transit"}), signers=frozenset({"dauso-signer"}))
+RULES = Rules(device="to-file", mounts=frozenset({"transit"}), signers=frozenset({"dauso-signer"}), live=True)
 _numbers = itertools.count(1)
 
 
@@ -124,8 +124,8 @@ class Side:
     async def result_of(self, uses):
         return [self.results.get(u.id, Judgement(Doubt.NOTHING)) for u in uses]
 
-    async def permitted(self, operation):
-        return self.permits
+    async def permitted(self, operation, hashes):
+        return Permit("keyuse.decided", self.permits) if self.permits else None
 
     async def counterparts(self, after, until):
         found, self.findings = self.findings, []

@@ -101,6 +101,7 @@ def test_other_operations_are_named_and_done_only_where_the_server_did_them(path
     [
         ("transit/keys/k", "read"), ("transit/keys", "list"), ("transit/keys/k", "update"),
         ("transit/verify/k", "update"), ("transit/random/32", "update"), ("transit/export/x/k", "help"),
+        ("transit/config/keys", "read"), ("transit/cache-config", "read"),
     ],
 )  # fmt: skip
 def test_harmless_operations_are_not_told(path, operation):
@@ -109,19 +110,153 @@ def test_harmless_operations_are_not_told(path, operation):
 
 @pytest.mark.parametrize(
     "path",
-    ["sys/policies/acl/signer", "sys/audit/to-file", "sys/mounts/transit", "sys/mounts/transit/tune", "sys/remount",
-     "sys/generate-root/attempt", "sys/raw/x", "auth/approle/role/signer"],
+    ["sys/policies/acl/signer", "sys/audit/to-file", "sys/mounts/transit", "sys/mounts/transit/tune", "sys/mounts/other",
+     "sys/generate-root/attempt", "sys/seal", "sys/namespaces/x", "sys/config/auditing/request-headers/x",
+     "sys/storage/raft/snapshot-force", "auth/approle/role/signer", "auth/approle/role/signer/secret-id",
+     "auth/approle/role/signer/policies", "auth/cert/certs/signer", "auth/kubernetes/config", "auth/userpass/users/somebody",
+     "auth/userpass/users/login", "auth/token/create", "auth/token/create-orphan", "auth/token/roles/x", "auth/token/revoke",
+     "identity/entity", "identity/group/id/x", "identity/entity-alias", "identity/lookup/a/b"],
 )  # fmt: skip
 def test_changes_of_the_servers_rules_are_told_and_their_reading_is_not(path):
-    (found,) = read(entry(path=path, mount="sys", mount_type="system", answer=None))
+    mount = "/".join(path.split("/")[: 2 if path.startswith("auth/") else 1])
+    (found,) = read(entry(path=path, mount=mount, mount_type="any", answer=None))
     assert (found.kind, found.done) == ("rules", True)
-    assert read(entry(path=path, mount="sys", mount_type="system", operation="read", answer={})) == []
+    (found,) = read(entry(path=path, mount=f"ns/{mount}", mount_type="any", answer=None, space="ns"))
+    assert found.kind == "rules"
+    assert read(entry(path=path, mount=mount, mount_type="any", operation="read", answer={})) == []
 
 
-def test_other_mounts_questions_for_hashes_and_secret_ids_are_no_change_of_rules():
-    lines = [entry(path=p, mount="sys", mount_type="system", answer={}) for p in
-             ("sys/mounts/other", "sys/audit-hash/to-file", "auth/approle/role/signer/secret-id", "sys/health")]  # fmt: skip
-    assert read(b"".join(lines)) == []
+@pytest.mark.parametrize(
+    ("path", "mount"),
+    [
+        ("sys/audit-hash/to-file", "sys"), ("sys/capabilities-self", "sys"), ("sys/wrapping/unwrap", "sys"),
+        ("sys/wrapping/lookup", "sys"), ("sys/leases/renew", "sys"), ("auth/token/renew-self", "auth/token"),
+        ("auth/token/lookup", "auth/token"), ("auth/token/revoke-self", "auth/token"), ("auth/approle/login", "auth/approle"),
+        ("auth/my-auth/userpass/login/somebody", "auth/my-auth/userpass"), ("identity/lookup/entity", "identity"),
+    ],
+)  # fmt: skip
+def test_log_ins_renewals_and_questions_are_no_change_of_rules(path, mount):
+    assert read(entry(path=path, mount=mount, answer={})) == []
+    assert read(entry(path=path, mount=f"ns/{mount}", answer={}, space="ns")) == []
+
+
+def test_the_line_with_which_a_device_begins_is_no_change_of_rules():
+    by, line = reader(), json.loads(entry("request", path="sys/audit/test", mount="sys"))
+    del line["request"]["mount_point"]
+    read(json.dumps(line, separators=(",", ":")).encode() + b"\n", by)
+    assert by.unanswered(AT) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "operation", "kind"),
+    [
+        ("sys/remount", "update", "remount"),
+        ("sys/mounts/transit", "delete", "unmount"),
+        ("sys/raw/core/x", "read", "raw"),
+        ("sys/mounts/other", "delete", "rules"),
+    ],
+)
+def test_moving_ending_or_opening_a_mount_is_more_than_a_change_of_rules(path, operation, kind):
+    (found,) = read(entry(path=path, mount="sys", operation=operation, answer={}))
+    assert (found.kind, found.done) == (kind, True)
+
+
+def test_only_our_own_namespaces_mount_is_ours_when_it_ends():
+    ended = [entry(path="sys/mounts/transit", mount=f"{space}sys", operation="delete", space=space.strip("/"))
+             for space in ("", "tenant/")]  # fmt: skip
+    assert [o.kind for o in read(b"".join(ended), reader(namespace="tenant"))] == ["rules", "unmount"]
+
+
+def test_a_mount_that_was_moved_is_known_by_its_accessor_also_by_the_next_run():
+    def on(mount, path, **more):
+        line = json.loads(entry(path=f"{mount}/{path}", mount=mount, **more))
+        line["request"]["mount_accessor"] = "transit_12cccc01"
+        return json.dumps(line, separators=(",", ":")).encode() + b"\n"
+
+    by, later = reader(), reader()
+    assert read(on("transit", "keys/k", operation="read"), by) == []
+    moved = on("x", "export/signing-key/k", operation="read", answer={}) + on("x", f"sign/{KEY.name}", answer={})
+    later.load(json.loads(json.dumps(by.dump())))
+    assert [(o.kind, o.place, o.done) for o in read(moved, by)] == [
+        ("moved export", "transit", True),
+        ("moved sign", "transit", True),
+    ]
+    assert len(read(moved, later)) == 2
+    assert read(moved) == []
+
+
+def without_data(line, **members):
+    """The same response with these members instead of its data."""
+    made = json.loads(line)
+    del made["response"]["data"]
+    made["response"] |= members
+    return json.dumps(made, separators=(",", ":")).encode() + b"\n"
+
+
+@pytest.mark.parametrize("values", [(digest(),), (digest(1), digest(2))])
+def test_an_answer_that_is_wrapped_hides_no_signature(values):
+    asked, said = sign(*values).splitlines(keepends=True)
+    wrapped, *calls = read(asked + without_data(said, wrap_info={"ttl": 60}))
+    assert (wrapped.kind, wrapped.done, wrapped.name) == ("sign_wrapped", True, KEY.name)
+    assert [(c.key, c.input) for c in calls] == [(KEY, hashed(v)) for v in values]
+    wrapped, foreign = read(
+        without_data(sign(*values, role="thief").splitlines(keepends=True)[1], wrap_info={"ttl": 60})
+    )
+    assert (wrapped.kind, foreign.kind, foreign.done) == ("sign_wrapped", "sign", True)
+
+
+@pytest.mark.parametrize(
+    "said", [{}, {"data": None}, {"data": {"batch_results": []}}, {"data": {"batch_results": "x"}}]
+)
+def test_an_answer_without_an_error_counts_as_signed(said):
+    (call, other) = read(without_data(sign(digest(1), digest(2)).splitlines(keepends=True)[1], **said))
+    assert (call.input, other.input, call.key) == (hashed(digest(1)), hashed(digest(2)), KEY)
+
+
+@pytest.mark.parametrize("batch", [[[{"input": shown("x")}]], {"input": shown("x")}, shown("x"), ["x"]])
+def test_a_batch_of_another_shape_is_nothing_when_it_was_refused_and_unreadable_when_not(batch):
+    more = {"path": f"transit/sign/{KEY.name}", "data": {"batch_input": batch, "input": shown("decoy")}}
+    (refused,) = read(entry(**more, answer=None, error="failed to parse batch input"))
+    assert refused.kind == "sign_refused"
+    with pytest.raises(ValueError, match="batch_input"):
+        read(entry(**more, answer={"signature": shown("s")}))
+    by = reader()
+    read(entry("request", **more), by)
+    (nobody_knows,) = by.unanswered(AT)
+    assert (nobody_knows.kind, nobody_knows.done) == ("unreadable", True)
+
+
+def test_a_role_is_told_by_its_way_in_and_not_by_who_made_a_token():
+    forged = json.loads(sign(digest()).splitlines()[1])
+    forged["auth"]["display_name"] = "token-approle"  # auth/token/create with meta role_name=dauso-signer
+    (found,) = read(json.dumps(forged, separators=(",", ":")).encode() + b"\n")
+    assert (found.kind, found.known) == ("sign", False)
+    forged["auth"] |= {"display_name": "cert-somebody", "metadata": {"role_name": "dauso-signer"}}
+    (found,) = read(json.dumps(forged, separators=(",", ":")).encode() + b"\n")
+    assert (found.kind, found.known) == ("sign", False)
+    forged["auth"]["metadata"] = {"cert_name": "dauso-signer"}
+    assert isinstance(read(json.dumps(forged, separators=(",", ":")).encode() + b"\n")[0], Call)
+
+
+def test_any_request_without_response_counts_as_carried_out():
+    by = reader()
+    for path, mount in (
+        ("transit/export/signing-key/k", "transit"),
+        ("auth/token/create", "auth/token"),
+        ("transit/keys/k", "transit"),
+    ):
+        read(entry("request", path=path, mount=mount, operation="read" if mount == "transit" else "update"), by)
+    assert [(o.kind, o.done) for o in by.unanswered(AT)] == [("export", True), ("rules", True)]
+
+
+def test_a_request_that_stands_in_two_files_counts_once_over_two_runs():
+    by, later = reader(), reader()
+    old = sign(digest(0), at=AT - dt.timedelta(hours=1), request="0" * 36)
+    line = sign(digest(), request="f" * 36)
+    read(old + line, by)
+    later.load(json.loads(json.dumps(by.dump())))
+    assert read(line, later) == []
+    assert len(later.dump()["seen"]) == 1
 
 
 def test_a_request_without_response_is_told_after_a_while_once():
@@ -187,7 +322,7 @@ def test_inputs_in_clear_are_refused():
 def test_a_version_that_the_server_does_not_say_is_none_of_ours():
     data = {"input": shown("x"), "key_version": shown("1")}
     (call,) = read(entry(path=f"transit/sign/{KEY.name}", data=data, answer={"signature": shown("s")}))
-    assert call.key == KeyVersion("transit", KEY.name, 0)
+    assert (call.key, call.asked) == (KeyVersion("transit", KEY.name, 0), shown("1"))
 
 
 def test_the_time_stands_at_the_beginning_of_a_line():

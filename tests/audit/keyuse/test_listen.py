@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from audit.keyuse.lines import LineReader
 from audit.keyuse.listen import Listener
 from core.errors import Unavailable
 from tests.audit.keyuse.makers import noise
@@ -72,6 +73,32 @@ async def test_what_arrived_is_written_when_it_is_stopped(tmp_path):
     await asyncio.sleep(0.05)
     await stop(task)
     assert path.read_bytes() == data
+
+
+async def test_a_line_that_is_too_long_is_kept_as_one_that_nobody_can_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("audit.keyuse.listen.MOST_LINE", 5_000)
+    path = tmp_path / "audit.log"
+    port, task, kept = await start(path)
+    first, second = noise(), noise()
+    await send(port, first + b"<" * 100_000 + b"\n" + second)
+    await until(lambda: kept and kept[-1] == 5)
+    await stop(task)
+    assert path.read_bytes() == first + b'{"too_long":100001}\n' + second
+    with pytest.raises(ValueError, match="not a line"):
+        LineReader({"transit"}, set()).read(b'{"too_long":100001}\n')
+
+
+async def test_long_lines_wait_for_the_disk_in_bounded_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("audit.keyuse.listen._MOST_WAITING", 3_000)
+    listener = Listener(tmp_path / "audit.log")
+    listener._size = 3_000
+    assert not listener._has_room()
+
+
+@pytest.mark.parametrize("bind", [("127.0.0.1", 99_999), ("not an address", 9590), ("a" * 70 + ".x", 9590)])
+async def test_an_address_that_can_be_none_is_said(tmp_path, bind):
+    with pytest.raises(Unavailable, match=r"keyuse\.cannot_listen"):
+        await Listener(tmp_path / "audit.log").serve(*bind)
 
 
 async def test_a_port_that_is_taken_is_said(tmp_path):

@@ -142,3 +142,23 @@ async def test_what_waits_goes_over_to_the_next_run(matcher):
 
 def test_what_waits_holds_no_digest_of_an_order(matcher):
     assert digest().hex() not in json.dumps(matcher.dump())
+
+
+async def test_of_two_orders_with_one_input_each_demands_its_own_call(matcher):
+    await matcher.add_causes([may(ref="A"), may(ref="B"), must(ref="A"), must(ref="B")])
+    matcher.add_call(call())
+    assert found(matcher) == (0, ["B"], [])
+    await matcher.add_causes([may(ref="A"), may(ref="B"), must(ref="A")])
+    assert found(matcher) == (0, ["A"], [])
+    assert found(matcher) == (0, [], [])
+    later = Matcher(Hashes(ask), AT)
+    later.load(json.loads(json.dumps(matcher.dump())))
+    await later.add_causes([must(ref="B")])
+    assert (found(later), later.size) == ((0, ["B"], []), 0)
+
+
+async def test_an_order_that_is_done_leaves_no_room_for_a_call_of_anothers(matcher):
+    await matcher.add_causes([may(ref="A"), may(ref="B"), must(ref="A"), must(ref="B")])
+    for _ in range(3):
+        matcher.add_call(call())
+    assert (found(matcher), matcher.size) == ((1, [], []), 0)

@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from audit.keyuse.lines import time_of
-from audit.keyuse.reading import Place, group, know, opened
+from audit.keyuse.reading import Place, group, know, next_line, opened
 from core.errors import BadInput
 from tests.audit.keyuse.makers import AT, noise
 
@@ -48,26 +48,33 @@ def series(live):
     return one
 
 
+def planned(one, *places):
+    """(pieces, code of the problem there is)."""
+    plan = one.plan(places)
+    assert len(plan.problems) < 2
+    return plan.pieces, "".join(code for code, _ in plan.problems)
+
+
 def test_a_first_run_reads_all_parts_oldest_first(live):
     live.write_bytes(lines(4, 6))
     live.with_name("audit.log.1").write_bytes(lines(2, 4))
     live.with_name("audit.log.2.gz").write_bytes(gzip.compress(lines(0, 2)))
     live.with_name("audit.logbook").write_bytes(b"something else\n")
-    pieces, problem = series(live).plan(None)
+    pieces, problem = planned(series(live))
     assert (rest(pieces), problem) == (lines(0, 6), "")
     assert [p.live for p in pieces] == [False, False, True]
 
 
 def test_a_file_that_grew_is_read_on(live):
     live.write_bytes(lines(0, 5))
-    pieces, problem = series(live).plan(place_in(live, lines(0, 2)))
+    pieces, problem = planned(series(live), place_in(live, lines(0, 2)))
     assert (rest(pieces), problem) == (lines(2, 5), "")
 
 
 def test_a_renamed_file_is_read_to_its_end_before_the_new_one(live):
     live.with_name("audit.log-20261125").write_bytes(lines(0, 4))
     live.write_bytes(lines(4, 6))
-    pieces, problem = series(live).plan(place_in(live, lines(0, 2)))
+    pieces, problem = planned(series(live), place_in(live, lines(0, 2)))
     assert (rest(pieces), problem) == (lines(2, 6), "")
 
 
@@ -75,7 +82,7 @@ def test_two_rotations_between_two_runs_lose_nothing(live):
     live.with_name("audit.log.2.gz").write_bytes(gzip.compress(lines(0, 4)))
     live.with_name("audit.log.1").write_bytes(lines(4, 6))
     live.write_bytes(lines(6, 7))
-    pieces, problem = series(live).plan(place_in(live, lines(0, 2)))
+    pieces, problem = planned(series(live), place_in(live, lines(0, 2)))
     assert (rest(pieces), problem) == (lines(2, 7), "")
 
 
@@ -85,7 +92,7 @@ def test_copied_and_truncated_goes_on_in_the_copy(live):
     live.with_name("audit.log.1").write_bytes(lines(0, 3))
     live.write_bytes(lines(3, 9))
     assert live.stat().st_ino == inode
-    pieces, problem = series(live).plan(place_in(live, lines(0, 2)))
+    pieces, problem = planned(series(live), place_in(live, lines(0, 2)))
     assert (rest(pieces), problem) == (lines(2, 9), "")
 
 
@@ -95,7 +102,7 @@ def test_an_older_part_may_lie_elsewhere_when_it_is_named(live, tmp_path):
     packed = tmp_path / "archive" / "audit.log.1.gz"
     packed.write_bytes(gzip.compress(lines(0, 3)))
     (one,) = group([live, packed])
-    pieces, problem = one.plan(place_in(live, lines(0, 2)))
+    pieces, problem = planned(one, place_in(live, lines(0, 2)))
     assert (rest(pieces), problem) == (lines(2, 5), "")
 
 
@@ -103,33 +110,55 @@ def test_the_same_part_plain_and_packed_is_read_once(live):
     live.write_bytes(lines(3, 5))
     live.with_name("audit.log.1").write_bytes(lines(0, 3))
     live.with_name("audit.log.1.gz").write_bytes(gzip.compress(lines(0, 3)))
-    pieces, _ = series(live).plan(None)
+    pieces, _ = planned(series(live))
     assert rest(pieces) == lines(0, 5)
 
 
 def test_a_part_that_is_gone_is_a_missing_stretch(live):
     live.write_bytes(lines(4, 6))
-    pieces, problem = series(live).plan(place_in(live, lines(0, 2)))
+    pieces, problem = planned(series(live), place_in(live, lines(0, 2)))
     assert (rest(pieces), problem) == (lines(4, 6), "keyuse.stretch_missing")
 
 
-def test_a_file_that_is_gone_is_a_missing_stretch(live):
-    pieces, problem = series(live).plan(place_in(live, lines(0, 2)))
-    assert (pieces, problem) == ([], "keyuse.stretch_missing")
+def test_a_part_that_began_before_the_one_where_reading_stopped_is_read(live):
+    live.write_bytes(lines(4, 6))
+    live.with_name("audit.log.1").write_bytes(lines(2, 4))
+    live.with_name("audit.log.2").write_bytes(lines(0, 2))
+    pieces, problem = planned(series(live), place_in(live, lines(2, 4)), place_in(live, lines(4, 5)))
+    assert (rest(pieces), problem) == (lines(0, 2) + lines(5, 6), "")
+
+
+def test_a_packed_part_that_was_read_to_its_end_is_not_unpacked_again(live, monkeypatch):
+    live.write_bytes(lines(4, 6))
+    live.with_name("audit.log.1.gz").write_bytes(gzip.compress(lines(0, 4)))
+    monkeypatch.setattr("audit.keyuse.reading._problem", lambda part, place: "" if part.path == live else "unpacked")
+    pieces, problem = planned(series(live), place_in(live, lines(0, 4)), place_in(live, lines(4, 5)))
+    assert (rest(pieces), problem) == (lines(5, 6), "")
+
+
+@pytest.mark.parametrize(("most", "size"), [(100, 1_000), (100, 150), (100, 100), (100, 99)])
+def test_a_line_of_any_length_is_read_in_bounded_memory(live, monkeypatch, most, size):
+    monkeypatch.setattr("audit.keyuse.reading.MOST_LINE", most)
+    monkeypatch.setattr("audit.keyuse.reading._CHUNK", 30)
+    live.write_bytes(b"x" * (size - 1) + b"\n" + b"y" * size)
+    with live.open("rb") as file:
+        first, cut, end = next_line(file), next_line(file), next_line(file)
+    assert (first.size, first.whole, first.too_long, len(first.text) <= most) == (size, True, size > most, True)
+    assert (cut.size, cut.whole, end.size) == (size, False, 0)
 
 
 @pytest.mark.parametrize("pack", [False, True])
 def test_a_file_that_was_cut_shows(live, pack):
     cut = lines(0, 1)
     live.write_bytes(gzip.compress(cut) if pack else cut)
-    pieces, problem = series(live).plan(place_in(live, lines(0, 3)))
+    pieces, problem = planned(series(live), place_in(live, lines(0, 3)))
     assert (rest(pieces), problem) == (b"", "keyuse.file_truncated")
     assert pieces[0].offset == len(cut)  # what is written from now on is read
 
 
 def test_a_file_that_was_changed_shows_and_is_read_on(live):
     live.write_bytes(lines(0, 4).replace(b'"remote_port":1}', b'"remote_port":7}'))
-    pieces, problem = series(live).plan(place_in(live, lines(0, 2)))
+    pieces, problem = planned(series(live), place_in(live, lines(0, 2)))
     assert problem == "keyuse.file_changed"
     assert pieces[0].offset == len(lines(0, 2))
 
@@ -137,7 +166,7 @@ def test_a_file_that_was_changed_shows_and_is_read_on(live):
 def test_a_line_taken_out_of_what_was_read_shows(live):
     whole = lines(0, 4).splitlines(keepends=True)
     live.write_bytes(b"".join(whole[:1] + whole[2:]))
-    _, problem = series(live).plan(place_in(live, lines(0, 2)))
+    _, problem = planned(series(live), place_in(live, lines(0, 2)))
     assert problem == "keyuse.file_changed"
 
 
@@ -145,8 +174,21 @@ def test_a_file_without_a_whole_line_is_not_there_yet(live):
     live.write_bytes(b"")
     assert know(live) is None
     live.write_bytes(lines(0, 1)[:50])
-    assert know(live) is None
-    assert series(live).plan(None) == ([], "")
+    assert know(live, live=True) is None
+    assert planned(series(live)) == ([], "")
+
+
+def test_a_file_is_known_by_its_first_line_that_can_be_read_and_one_without_is_told(live):
+    live.write_bytes(b"#\n" + lines(0, 2))
+    assert know(live).head == hashlib.sha256(lines(0, 1).splitlines(keepends=True)[0]).hexdigest()
+    live.with_name("audit.log.1").write_bytes(b"#\n#\n")
+    assert planned(series(live))[1] == "keyuse.line_unreadable"
+
+
+def test_a_file_that_was_named_and_is_not_there_is_said(live):
+    live.write_bytes(lines(0, 1))
+    with pytest.raises(BadInput, match=r"cli\.no_such_file"):
+        group([live, live.with_name("audit.log.1")])
 
 
 def test_files_of_several_servers_are_kept_apart(tmp_path):
@@ -165,6 +207,3 @@ def test_a_file_that_cannot_be_read_is_named_without_its_folder(live):
     with pytest.raises(BadInput, match=r"cli\.no_such_file") as error, opened(live):
         pass
     assert error.value.evidence == {"file": "audit.log"}
-    live.write_bytes(gzip.compress(lines(0, 3))[:-20])
-    with pytest.raises(BadInput, match=r"cli\.no_such_file"), opened(live) as file:
-        file.read()

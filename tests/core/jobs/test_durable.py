@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -160,3 +161,19 @@ async def test_only_so_many_works_run_at_a_time(tmp_path):
     assert await jobs.settle(20)
     await jobs.stop()
     assert most == 2
+
+
+async def test_others_have_their_threads_while_jobs_stop(tmp_path):
+    """What a process writes last, its log's mark among it, goes on beside the jobs' end."""
+    jobs = DurableJobs(
+        database=f"sqlite+aiosqlite:///{tmp_path / 'jobs.db'}", executor="a", locks=tmp_path / "locks", clock=SystemClock()
+    )  # fmt: skip
+    jobs.serve("copy", lambda _key, _note: asyncio.sleep(0, "done"))
+    await jobs.start()
+    await jobs.run("copy", "one")
+    stopping, turns = asyncio.create_task(jobs.stop()), 0
+    while not stopping.done():
+        await asyncio.to_thread(time.monotonic)
+        turns += 1
+    await stopping
+    assert turns > 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from signer.copies.pages import _number_for_code
+from signer.copies.claims import _number_for_code
 
 
 @pytest.mark.parametrize("own", ["012345678901", "012 345 678 901", "012.345.678.901", "123456789"])
