@@ -8,8 +8,9 @@ import json
 import pytest
 
 from audit.log import Log
-from core.errors import Unavailable
+from core.errors import Broken, Unavailable
 from core.limits import LIMITS
+from signer.credentials import credential_table
 from signer.requests import settling
 from tests.flows.town import Stop, stop_at
 from tests.signer.requests.office import Office
@@ -218,19 +219,43 @@ async def test_an_answer_that_was_lost_is_said_in_the_log_and_the_order_is_signe
     assert said == [False, True, True, False]  # intent, two lost answers, the result
 
 
-async def test_a_sealed_store_keeps_the_step_with_a_word_for_portal_and_person_and_no_leaf(office):
+@pytest.mark.parametrize("code", ["key.sealed", "key.denied", "key.no_such_store"])
+async def test_a_store_that_is_shut_or_lets_us_not_in_keeps_the_step_with_a_word_and_no_leaf(office, code):
     made, _ = await approved(office)
-    desk, _ = _without_answers(office, 3, "key.sealed")
+    desk, _ = _without_answers(office, 3, code)
     for _ in range(3):
-        with pytest.raises(Unavailable, match=r"key\.sealed"):
+        with pytest.raises(Unavailable) as away:
             await desk.advance(made.steps[0].id, lambda _: None)
+        assert away.value.code == code
     step = (await office.view(made.id)).steps[0]
-    assert (step.state, step.problem) == ("approved", "key.sealed")
+    assert (step.state, step.problem) == ("approved", code)
     assert (await office.told(made.id)).count("request.changed") == 1  # once, however often it is tried
     await desk.advance(made.steps[0].id, lambda _: None)
     done = await office.view(made.id)
     assert (done.state, done.steps[0].problem) == ("completed", None)
     assert not any(b"key_outcome_unknown" in e for e in await office.leaves(done.steps[0].orders[0]))
+
+
+@pytest.mark.parametrize("spent", [False, True])
+async def test_a_credential_that_was_bent_to_another_owner_signs_nothing(office, second, spent):
+    made, _ = await approved(office)
+    if spent:
+        with pytest.raises(Stop):
+            await office.desk.advance(made.steps[0].id, stop_at("signer.spend"))
+        await second.desk.sweep()
+
+    async def bend(old, new):
+        async with office.db.write() as uow:
+            await uow.execute(credential_table.update().where(credential_table.c.owner == old).values(owner=new))
+        second.desk.signing.credentials._known.clear()
+
+    await bend(made.steps[0].person_id, "0" * 26)
+    try:
+        with pytest.raises(Broken, match=r"key\.wrong_owner"):
+            await second.desk.advance(made.steps[0].id, lambda _: None)
+        assert (await office.view(made.id)).steps[0].state != "signed"
+    finally:
+        await bend("0" * 26, made.steps[0].person_id)
 
 
 async def test_who_takes_up_what_a_dead_process_spent_says_first_that_the_key_may_have_been_used(office, second):
