@@ -251,6 +251,10 @@ class Shoot:
         self.camera(page, "admin")
         for path in ("people", "templates", "seal-image", "books", "clients", "trust"):
             self.go(admin, f"/desk/admin/{path}", f"admin-{path}")
+        self.go(admin, "/desk/admin/keys", "admin-keys")
+        page.locator("main a[href*='/desk/admin/keys/']").first.click()
+        page.locator("form[action$='/disable']").wait_for()
+        self.camera(page, "admin-key")
         self.go(admin, f"/desk/admin/people/{town.officials['clerk2'].id}", "admin-person")
         page.click("button:has-text('Mời đăng ký'), form[action$='/invite'] button")
         page.locator("#link").wait_for()
