@@ -141,8 +141,7 @@ class KeyDoctor:
         for each in names:
             identity, _, agency = each.removeprefix("dauso-").partition("-")
             if each.startswith("dauso-") and identity in set(Identity):
-                soft = vault.capabilities.soft_delete
-                found.append(policy_for(Identity(identity), mounts, agency, soft_delete=soft))
+                found.append(policy_for(Identity(identity), mounts, agency))
             else:
                 strange.append(each)
         return found, strange
@@ -153,9 +152,8 @@ class KeyDoctor:
             decided = await Policies(self.clock).decided(uow, self.realm, store.name)
         if not decided:
             return []
-        soft = store.sessions["signer"].capabilities.soft_delete
         mounts = self.settings.transit_mounts.split(",")
-        now = bundle_sha256([policy_for(each, mounts, soft_delete=soft) for each in Identity])
+        now = bundle_sha256([policy_for(each, mounts) for each in Identity])
         return [("transit policies decided", decided == now, f"{decided[:12]}, generated {now[:12]}")]
 
     async def _reconciled(self) -> list[Row]:

@@ -13,8 +13,7 @@ from core.certificates import Certificate, verify_signature
 from core.clock import Clock
 from core.db import Database
 from core.errors import Broken, Refused
-from core.ids import random_bytes
-from core.signing import SigningKey
+from core.signing import POSSESSION, SigningKey, challenge
 from core.values import Digest, Realm
 
 __all__ = ["issue"]
@@ -85,13 +84,13 @@ def _require_good_key(spki: bytes) -> None:
 
 
 async def _prove_possession(key: SigningKey) -> None:
-    challenge = b"dauso/possession/v1" + random_bytes(32)
+    said = challenge(POSSESSION)
     if key.algorithm.digest is None:
         raise Refused("ca.weak_key")
-    value = await key.sign(Digest.of(challenge, key.algorithm.digest))
+    value = await key.sign(Digest.keeping(said, key.algorithm.digest))
     try:
         public: Any = load_der_public_key(key.spki)
-        verify_signature(public, value, challenge, key.algorithm)
+        verify_signature(public, value, said, key.algorithm)
     except InvalidSignature as error:
         raise Refused("ca.no_possession") from error
 

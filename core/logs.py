@@ -6,13 +6,15 @@ which is a bug to mend at the call, not a reason to widen the list.
 
 import logging
 import sys
+import traceback
+from pathlib import PurePath
 from typing import Any, Final
 
 import structlog
 
 from core.errors import ServiceError
 
-__all__ = ["ALLOWED", "code_of", "configure", "logger"]
+__all__ = ["ALLOWED", "code_of", "configure", "logger", "place_of"]
 
 ALLOWED: Final = frozenset(
     {"event", "level", "at", "code", "error", "id", "kind", "state", "step", "role", "count", "ms", "bytes", "slot"}
@@ -22,6 +24,12 @@ ALLOWED: Final = frozenset(
 def code_of(error: BaseException) -> str:
     """The stable code of an error of ours; the class of any other, which says nothing about its contents."""
     return error.code if isinstance(error, ServiceError) else type(error).__name__
+
+
+def place_of(error: BaseException) -> str:
+    """File and line where it was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
 
 
 def _only_allowed(_logger: Any, _method: str, line: structlog.types.EventDict) -> structlog.types.EventDict:

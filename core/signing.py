@@ -1,10 +1,34 @@
-"""Ports that both sides of a private key share (style R2): adapters live in ``signer/keystores`` and ``ca_bridge``."""
+"""Ports that both sides of a private key share (style R2): adapters live in ``signer/keystores`` and ``ca_bridge``.
 
-from typing import Protocol
+Also what a key signs to prove that it is there: a challenge of one of two forms, which is no document of anybody's.
+"""
 
-from core.values import Digest, Message, SignatureAlgorithm
+import hashlib
+from typing import Final, Protocol
 
-__all__ = ["SigningKey", "Timestamper"]
+from core.ids import random_bytes
+from core.values import Digest, DigestAlgorithm, Message, SignatureAlgorithm
+
+__all__ = ["BELONGS", "POSSESSION", "SigningKey", "Timestamper", "challenge", "is_proof"]
+
+POSSESSION: Final = b"dauso/possession/v1"
+"""Of who asks for a certificate."""
+BELONGS: Final = b"dauso/belongs/v1"
+"""A certificate, or a public key, to this key."""
+_RANDOM: Final = 32
+
+
+def challenge(kind: bytes) -> bytes:
+    """A fresh one."""
+    return kind + random_bytes(_RANDOM)
+
+
+def is_proof(value: bytes, said: bytes | None) -> bool:
+    """Whether what a key was given is a challenge, or (``said``) the digest of one."""
+    text = value if said is None else said
+    if not any(text.startswith(kind) and len(text) == len(kind) + _RANDOM for kind in (POSSESSION, BELONGS)):
+        return False
+    return value == text or value in [hashlib.new(each.value, text).digest() for each in DigestAlgorithm]
 
 
 class SigningKey(Protocol):

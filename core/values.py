@@ -1,7 +1,7 @@
 """Values that know what they are. Frozen, compared by content, free of I/O."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Self
 
@@ -72,6 +72,8 @@ class Digest:
 
     algorithm: DigestAlgorithm
     value: bytes
+    said: bytes | None = field(default=None, compare=False, repr=False)
+    """What was hashed, where that must be shown later on: a challenge."""
 
     def __post_init__(self) -> None:
         if len(self.value) != self.algorithm.size:
@@ -81,6 +83,11 @@ class Digest:
     def of(cls, data: bytes | memoryview, algorithm: DigestAlgorithm = DigestAlgorithm.SHA256) -> Self:
         """Hash ``data``."""
         return cls(algorithm, hashlib.new(algorithm.value, data).digest())
+
+    @classmethod
+    def keeping(cls, data: bytes, algorithm: DigestAlgorithm) -> Self:
+        """Hash ``data``, which is short, and keep it."""
+        return cls(algorithm, hashlib.new(algorithm.value, data).digest(), data)
 
     @classmethod
     def from_hex(cls, algorithm: str, value: str) -> Self:

@@ -18,7 +18,6 @@ Many documents go through 3 to 6 in pieces of ``signing.piece`` and ``signing.pi
 """
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -290,5 +289,5 @@ def _leaf(
         sig_hash=None if signature is None else Digest.of(signature).value,
         sig_alg=credential.key.algorithm.value,
         cert_commit=commit(order.salt, certificate.sha256) if personal else certificate.sha256,
-        key_ref_hash=Digest.of(json.dumps(credential.key.to_json(), sort_keys=True).encode()).value,
+        key_ref_hash=credential.key.sha256,
     )

@@ -49,6 +49,20 @@ _IN_FORCE = (
     .order_by(_t.id.desc())
     .limit(1)
 )
+_LAST = (
+    sa.select(credential_table)
+    .where(_t.owner == sa.bindparam("owner"), _t.purpose == sa.bindparam("purpose"))
+    .where(sa.or_(_t.active_from.is_(None), _t.active_from <= sa.bindparam("now")))
+    .order_by(sa.case((_t.state == "active", 0), else_=1), _t.id.desc())
+    .limit(1)
+)
+_NEWEST_HELD = (
+    sa.select(_t.id)
+    .where(_t.owner == sa.bindparam("owner"), _t.purpose == sa.bindparam("purpose"))
+    .order_by(_t.id.desc())
+    .limit(1)
+    .with_for_update(key_share=True)
+)
 _WAITING = sa.select(credential_table).where(
     _t.owner == sa.bindparam("owner"), _t.purpose == sa.bindparam("purpose"), _t.state == "active",
     _t.active_from > sa.bindparam("now"),
@@ -154,6 +168,18 @@ class Credentials:
         if row is None:
             raise NotFound("credential.missing", owner=owner, purpose=purpose)
         return self._from(row)
+
+    async def last(self, uow: UnitOfWork, owner: str, purpose: KeyPurpose) -> Credential | None:
+        """The one in force; where there is none any more, the newest that was. None where there never was one."""
+        row = (await uow.execute(_LAST, {"owner": owner, "purpose": purpose, "now": self._clock.now()})).first()
+        return None if row is None else self._from(row)
+
+    async def hold(self, uow: UnitOfWork, owner: str, purpose: KeyPurpose) -> None:
+        """Whoever else wants to put another key after this owner's waits until this transaction ends, and then sees it.
+
+        What is read before is stale. An owner without any key has nothing to hold.
+        """
+        await uow.execute(_NEWEST_HELD, {"owner": owner, "purpose": purpose})
 
     async def waiting(self, uow: UnitOfWork, owner: str, purpose: KeyPurpose) -> Credential | None:
         """The one whose time has not come yet."""

@@ -9,6 +9,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg
 import pytest
 import structlog
 
@@ -75,11 +76,13 @@ def postgres(tmp_path_factory: pytest.TempPathFactory):
     run(str(bin_dir / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8")
     run(
         str(bin_dir / "pg_ctl"), "-D", str(data), "-w", "-l", str(home / "log"), "-o",
-        f"-k {home} -c listen_addresses='' -c max_connections=200 -c fsync=off", "start",
+        f"-k {home} -c listen_addresses='' -c max_connections=200 -c fsync=off -c full_page_writes=off -c wal_level=minimal"
+        " -c max_wal_senders=0 -c autovacuum=off", "start",
     )  # fmt: skip
 
     def make(name: str, template: str = "template0") -> str:
-        run(str(bin_dir / "createdb"), "-h", str(home), "-U", "postgres", "-T", template, name)
+        with psycopg.connect(f"host={home} user=postgres dbname=postgres", autocommit=True) as asking:
+            asking.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return f"postgresql+psycopg://postgres@/{name}?host={home}"
 
     yield make

@@ -29,7 +29,7 @@ storage "raft" {{
 
 def vault_binary() -> str | None:
     """Named on purpose, never found by chance."""
-    return os.environ.get("DAUSO_TEST_VAULT")
+    return os.environ.get("DAUSO_TEST_VAULT") or None
 
 
 class Vault(OpenBao):

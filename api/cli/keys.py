@@ -39,12 +39,11 @@ def policy(
     ] = "",
     mounts: Mounts = "",
     agency: Agency = "",
-    product: Annotated[str, typer.Option(help="openbao | vault")] = "openbao",
     as_json: AsJson = False,
 ) -> None:
     """In chính sách của từng danh tính trong kho / what each identity may do in the store, as HCL."""
     try:
-        made, whole = ceremonies.policies(settings_of(context), store, identity, mounts, agency, product)
+        made, whole = ceremonies.policies(settings_of(context), store, identity, mounts, agency)
     except ServiceError as error:
         fail(error, as_json)
     for each in made:

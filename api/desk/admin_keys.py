@@ -47,6 +47,7 @@ class _Row:
     key: KnownKey
     name: str
     """Whose; of a citizen nothing but the id."""
+    citizen: bool
     store: str
     sha256: str
     used: int
@@ -61,14 +62,13 @@ class _Row:
 
 
 # ------------------------------------------------------------------------------------------------------------- reading
-async def _names(uow: UnitOfWork, keys: Sequence[KnownKey], who: DeskPerson) -> dict[str, str]:
-    """Officials by name, others by id."""
+async def _officials(uow: UnitOfWork, keys: Sequence[KnownKey], who: DeskPerson) -> dict[str, str]:
+    """Names of those whose keys these are; a citizen has none here."""
     owners = {key.owner for key in keys if key.ref.purpose is KeyPurpose.DOCUMENT}
     officials = sa.select(authorisation_table.c.person_id).where(authorisation_table.c.agency_id == who.agency.id)
     t = person_table.c
     query = sa.select(t.id, t.name).where(t.id.in_(owners), t.id.in_(officials))
-    found = {row.id: row.name for row in await uow.execute(query)}
-    return {owner: found.get(owner) or both("desk.key_of_citizen", id=owner) for owner in owners}
+    return {row.id: row.name for row in await uow.execute(query)}
 
 
 async def _ends(uow: UnitOfWork, keys: Sequence[KnownKey]) -> dict[KeyRef, dt.datetime]:
@@ -85,15 +85,15 @@ async def _rows(uow: UnitOfWork, parts: WebParts, who: DeskPerson, keys: Sequenc
     if not keys:
         return []
     now = parts.service.clock.now()
-    names, ends = await _names(uow, keys, who), await _ends(uow, keys)
+    officials, ends = await _officials(uow, keys, who), await _ends(uow, keys)
     used = await used_today(uow, parts.service.clock, [key.ref.name for key in keys])
     origins = await Imports(parts.service.clock).origins(uow)
     return [
         _Row(
-            key=key, name=_name(key, who, names), store=store_name(key.ref.store), sha256=Digest.of(key.ref.spki).hex,
+            key=key, name=_name(key, who, officials), store=store_name(key.ref.store), sha256=Digest.of(key.ref.spki).hex,
             used=used.get(key.ref.name, 0), ends=ends.get(key.ref), alive=key.state in {KeyState.ACTIVE, KeyState.STOPPED},
             destroyable=key.state is KeyState.DISABLED and key.destroy_after is not None and key.destroy_after <= now,
-            movable=_movable(key), came=origins.get(place(key.ref)),
+            citizen=key.ref.purpose is KeyPurpose.DOCUMENT and key.owner not in officials, movable=_movable(key), came=origins.get(place(key.ref)),
         )
         for key in keys
     ]  # fmt: skip
@@ -107,11 +107,13 @@ def _movable(key: KnownKey) -> bool:
     return True
 
 
-def _name(key: KnownKey, who: DeskPerson, names: Mapping[str, str]) -> str:
+def _name(key: KnownKey, who: DeskPerson, officials: Mapping[str, str]) -> str:
     if key.ref.purpose not in OWNED:
         code = f"key.service_{key.owner}"
         return both(code) if code in codes() else key.owner
-    return names.get(key.owner, who.agency.name)
+    if key.ref.purpose is KeyPurpose.DOCUMENT:
+        return officials.get(key.owner) or both("desk.key_of_citizen", id=key.owner)
+    return who.agency.name
 
 
 async def _list(

@@ -15,6 +15,7 @@ from core.directory.model import Agency, Person
 from core.ids import new_id
 from core.values import Realm, SignatureAlgorithm
 from signer.credentials import Credential, Credentials, OpenKey, credential_table
+from signer.enrolment.forgetting import SUPERSEDED, forget
 from signer.enrolment.house import issuer_of
 from signer.keystores.model import KeyPurpose, KeyRef, KeyStore, StoredKey
 from signer.keystores.proof import prove
@@ -22,7 +23,7 @@ from signer.keystores.registry import Registry
 
 __all__ = ["CESSATION", "SUPERSEDED", "WITHDRAWN", "Certified", "PersonKeys"]
 
-SUPERSEDED, CESSATION, WITHDRAWN = 4, 5, 9
+CESSATION, WITHDRAWN = 5, 9
 """CRL reasons (RFC 5280 §5.3.1)."""
 
 
@@ -79,11 +80,11 @@ class PersonKeys:
         assert credential.certificate is not None
         await ca.revoke(uow, Certificate.parse(credential.certificate).serial, reason, self.clock.now())
 
-    async def forget(self, made: Certified) -> None:
-        """Somebody else was first: this one never becomes anybody's."""
-        async with self.db.write() as uow:
-            await ca.revoke(uow, made.certificate.serial, SUPERSEDED, self.clock.now())
-        await self.store.disable(made.key)
+    async def forget(self, person_id: str, made: Certified) -> bool:
+        """It never becomes anybody's; False where it is the person's after all. Raises nothing."""
+        return await forget(
+            self.db, self.clock, self.realm, owner=person_id, key=made.key, certificate=made.certificate
+        )
 
     async def valid(self, uow: UnitOfWork, person_id: str) -> bool:
         """Whether one of them is inside its certificate's dates."""

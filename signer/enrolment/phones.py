@@ -23,7 +23,7 @@ from typing import Final
 from core.clock import Clock
 from core.db import Database, UnitOfWork, insert_new
 from core.directory.records import Directory
-from core.errors import Conflict, NotFound, Refused, ServiceError
+from core.errors import Conflict, NotFound, Refused
 from core.logs import code_of, logger
 from core.values import Realm
 from signer.activation import redeem
@@ -289,9 +289,9 @@ class Phones:
                 found = await self._stage(uow, run)
             if run.state == "ended":
                 raise Refused("enrol.official_by_portal")
-        except ServiceError:
+        except BaseException:  # also whoever was interrupted: what was settled stays, and asking again says so
             if made is not None:
-                await self.keys.forget(made)
+                await self.keys.forget(person.id, made)
             raise
         return found
 

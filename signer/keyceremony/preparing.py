@@ -15,7 +15,6 @@ from typing import Any, Final
 
 from core.errors import Conflict, NotFound, Refused
 from core.limits import LIMITS
-from core.vault import Capabilities
 from signer.keyceremony.operator import Operator
 from signer.keyceremony.paper import keep
 from signer.keyceremony.protocol import Outcome, Protocol
@@ -62,12 +61,12 @@ class Preparation:
 
     async def run(self, folder: Path, identities: Sequence[Identity]) -> list[Handed]:
         """All steps; wrapped secret ids of ``identities`` are written into ``folder``. Raises ``vault.*``, ``keys.*``."""
-        server = await self._server()
+        await self._server()
         await self._token()
         for mount in self.mounts:
             await self._mount(mount)
         await self._audit()
-        policies = self.policies(server)
+        policies = self.policies()
         await self._policies(policies)
         await self._auth()
         for policy in policies:
@@ -75,17 +74,16 @@ class Preparation:
                 await self._role(policy)
         return [await self._hand_over(folder, policy) for policy in policies if policy.identity in identities]
 
-    def policies(self, server: Capabilities) -> list[Policy]:
+    def policies(self) -> list[Policy]:
         """Of every identity."""
-        return [policy_for(each, self.mounts, self.agency, soft_delete=server.soft_delete) for each in Identity]
+        return [policy_for(each, self.mounts, self.agency) for each in Identity]
 
     # ------------------------------------------------------------------------------------------------------ the server
-    async def _server(self) -> Capabilities:
+    async def _server(self) -> None:
         with self.protocol.step(("Máy chủ trả lời, đã mở niêm", "The server answers and is unsealed")) as facts:
             server = await self.operator.product()
             facts.append((("Sản phẩm", "Product"), f"{server.product or '?'} {server.version}"))
             self.protocol.product = f"{server.product} {server.version}"
-        return server
 
     async def _token(self) -> None:
         """A root token is said: with self-initialisation none is needed, and one that is used has to be revoked."""

@@ -1,19 +1,33 @@
 """What our side says of key uses, for the comparison with a key store's audit file (``audit.keyuse.CauseSource``).
 
 * Orders (persons' and seal keys): from the signature log, in the order of its indices. An *intended* leaf explains one call, each
-  *outcome unknown* leaf one more, a *made* leaf demands one. Digest and key are the order's and its credential's.
+  *outcome unknown* leaf one more, a *made* leaf demands one. Digest and key are the order's, where they are what the leaf commits to.
 * All other uses: from the use book (``uses``), which ``counterparts`` compares with what was made: checkpoints, lists, certificates.
+  A person's or seal key stands there with the challenge that it signed, or its row explains nothing.
 """
 
+import base64
 import datetime as dt
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
-from audit.events import LeafType
-from audit.keyuse.model import Call, Cause, Doubt, Finding, Inputs, Judgement, KeyVersion, Operation, Permit, Signal
+from audit.events import LeafType, commit
+from audit.keyuse.model import (
+    Call,
+    Cause,
+    Doubt,
+    Finding,
+    Inputs,
+    Judgement,
+    KeyVersion,
+    Operation,
+    Permit,
+    Severity,
+    Signal,
+)
 from audit.log import LogReader
 from audit.records import entry_table
 from core.clock import Clock
@@ -21,13 +35,15 @@ from core.db import Database
 from core.errors import BadInput, Broken
 from core.ids import first_id
 from core.limits import LIMITS
-from core.values import Digest
+from core.signing import is_proof
+from core.values import Digest, SignatureAlgorithm
 from signer.credentials import credential_table
 from signer.keystores.counterparts import Counterparts
 from signer.keystores.model import KeyPurpose, KeyRef
-from signer.keystores.policies import bundle_sha256
+from signer.keystores.permits import Permits
 from signer.keystores.prepared import Prepared
-from signer.keystores.records import import_table, key_table, policy_table, work_table
+from signer.keystores.records import key_table
+from signer.keystores.rules import PERSONAL
 from signer.keystores.uses import use_life_table, use_table
 from signer.records import order_table
 
@@ -46,7 +62,7 @@ _SKEW = dt.timedelta(seconds=5)
 _e, _u, _l = entry_table.c, use_table.c, use_life_table.c
 _LEAVES = sa.select(_e.idx, _e.entry).where(_e.idx >= sa.bindparam("from_idx")).order_by(_e.idx).limit(_PIECE)
 _PENDING = sa.select(_e.entry).where(_e.idx.is_(None)).order_by(_e.seq).limit(1)
-_ORDERS = sa.select(order_table.c.id, order_table.c.credential_id, order_table.c.prepared).where(
+_ORDERS = sa.select(order_table.c.id, order_table.c.credential_id, order_table.c.prepared, order_table.c.salt).where(
     order_table.c.id.in_(sa.bindparam("ids", expanding=True))
 )
 _USES = (
@@ -64,15 +80,29 @@ def _time(leaf: dict[str, Any]) -> dt.datetime:
     return dt.datetime.fromtimestamp(leaf["time_ms"] / 1000, dt.UTC)
 
 
+def _leaf_times(leaves: Sequence[dict[str, Any]], now: dt.datetime) -> list[dt.datetime]:
+    """They lie in their true order, so a leaf is no later than one behind it, nor than now, whatever a clock said."""
+    times: list[dt.datetime] = []
+    for leaf in reversed(leaves):
+        times.append(min(_time(leaf), times[-1] if times else now))
+    return times[::-1]
+
+
 class KeyCauses:
     """Satisfies ``audit.keyuse.CauseSource`` for the keys of one store."""
 
     def __init__(self, db: Database, clock: Clock, prepared: Prepared, store: str = "transit") -> None:
         """``store``: as key references name it; ``prepared``: what its server should hold beside keys."""
-        self._db, self._clock, self._prepared, self._store = db, clock, prepared, store
+        self._db, self._clock, self._store = db, clock, store
+        self._permits = Permits(db, prepared, store)
         self._index = 0
         self._keys: dict[str, tuple[KeyVersion, KeyPurpose]] = {}
         """By credential."""
+        self._refs: dict[str, KeyRef] = {}
+        """Every key there ever was, also where it has left, as leaves name it."""
+        self._spkis: dict[str, bytes] = {}
+        """By credential, of any store."""
+        self._personal: set[KeyVersion] = set()
         self._crashes: dict[str, tuple[dt.datetime, int]] = {}
         self._counterparts = Counterparts(db, clock, LogReader(db=db, origin=""))
 
@@ -95,10 +125,14 @@ class KeyCauses:
         t = credential_table.c
         async with self._db.read() as uow:
             rows = (await uow.execute(sa.select(t.id, t.key))).all()
-        for row in rows:
-            ref = KeyRef.from_json(json.loads(row.key))
-            if ref.store == self._store:
-                self._keys[row.id] = KeyVersion(ref.place, ref.name, ref.version), ref.purpose
+            kept = [_ref(row) for row in await uow.execute(sa.select(key_table))]
+        held = {row.id: KeyRef.from_json(json.loads(row.key)) for row in rows}
+        self._keys = {each: (_version(ref), ref.purpose) for each, ref in held.items() if ref.store == self._store}
+        for ref in (*held.values(), *kept):
+            self._refs[_b64(ref.sha256)] = ref
+            if ref.store == self._store and ref.purpose in PERSONAL:
+                self._personal.add(_version(ref))
+        self._spkis = {each: ref.spki for each, ref in held.items()}
 
     async def _index_at(self, start: dt.datetime) -> int:
         """The first leaf from that time on: leaves lie in the order of time, give or take a moment."""
@@ -111,7 +145,7 @@ class KeyCauses:
                 low, high = (middle + 1, high) if _time(json.loads(entry)) < start else (low, middle)
         return low
 
-    async def causes(self, after: dt.datetime, until: dt.datetime) -> AsyncIterator[list[Cause]]:
+    async def causes(self, after: dt.datetime, until: dt.datetime) -> AsyncIterator[list[Cause | Finding]]:
         """Orders, then uses."""
         while True:
             orders, more = await self._from_log(until)
@@ -122,32 +156,39 @@ class KeyCauses:
         async for uses in self._from_book(after, until):
             yield uses
 
-    async def _from_log(self, until: dt.datetime) -> tuple[list[Cause], bool]:
+    async def _from_log(self, until: dt.datetime) -> tuple[list[Cause | Finding], bool]:
         async with self._db.read() as uow:
             rows = (await uow.execute(_LEAVES, {"from_idx": self._index})).all()
-            said: list[tuple[str, Signal, dt.datetime]] = []
-            more = len(rows) == _PIECE
-            for row in rows:
-                leaf = json.loads(row.entry)
-                if _time(leaf) > until:
-                    more = False
-                    break
-                self._index = row.idx + 1
-                if leaf["type"] in _SAYS:
-                    said.append((str(leaf["event_id"]).split(".")[0], _SAYS[leaf["type"]], _time(leaf)))
-            found = (await uow.execute(_ORDERS, {"ids": sorted({each[0] for each in said})})).all()
-        orders = {row.id: row for row in found}
-        return [cause for each in said if (cause := self._cause(orders.get(each[0]), *each[1:]))], more
+            leaves = [json.loads(row.entry) for row in rows]
+            times = _leaf_times(leaves, max(self._clock.now(), until))
+            ready = [row.idx for row, at in zip(rows, times, strict=True) if at <= until]  # they rise
+            self._index = ready[-1] + 1 if ready else self._index
+            said = [(leaf, at) for leaf, at in zip(leaves[: len(ready)], times, strict=False) if leaf["type"] in _SAYS]
+            ids = sorted({_order_of(leaf) for leaf, _ in said})
+            orders = {row.id: row for row in (await uow.execute(_ORDERS, {"ids": ids})).all()}
+        found = [self._cause(orders.get(_order_of(leaf)), leaf, at) for leaf, at in said]
+        return [each for each in found if each is not None], len(ready) == _PIECE
 
-    def _cause(self, order: Any, signal: Signal, at: dt.datetime) -> Cause | None:
-        """None for a key of another store."""
-        if order is None or order.credential_id not in self._keys:
+    def _cause(self, order: Any, leaf: dict[str, Any], at: dt.datetime) -> Cause | Finding | None:
+        """None for a key of another store; a finding where the order is not what the leaf commits to."""
+        ref = self._refs.get(leaf.get("key_ref_hash", ""))
+        if ref is not None and ref.store != self._store:
             return None
-        digest = Digest.from_hex(order.prepared["digest"], order.prepared["to_sign"])
-        key, _ = self._keys[order.credential_id]
-        return Cause(id=order.id, kind="order", key=key, input=digest.value, signal=signal, at=at)
+        if ref is None or order is None or not self._is_committed(order, leaf, ref):
+            return Finding(
+                code="keyuse.order_changed", severity=Severity.CRITICAL, key=None if ref is None else _version(ref),
+                what=_order_of(leaf), first_at=at, last_at=at,
+            )  # fmt: skip
+        signal, value = _SAYS[leaf["type"]], _digest_of(order) or b""
+        return Cause(id=order.id, kind="order", key=_version(ref), input=value, signal=signal, at=at)
 
-    async def _from_book(self, after: dt.datetime, until: dt.datetime) -> AsyncIterator[list[Cause]]:
+    def _is_committed(self, order: Any, leaf: dict[str, Any], ref: KeyRef) -> bool:
+        digest, salt = _digest_of(order), bytes(order.salt)
+        if digest is None or len(salt) != 32 or self._spkis.get(order.credential_id) != ref.spki:
+            return False  # the key may have moved since: another place, the same public key
+        return bool(leaf["doc_commit"] == _b64(commit(salt, digest)))
+
+    async def _from_book(self, after: dt.datetime, until: dt.datetime) -> AsyncIterator[list[Cause | Finding]]:
         at, last = after, "~"  # no id is greater: rows of exactly that time were given before
         while True:
             async with self._db.read() as uow:
@@ -155,9 +196,23 @@ class KeyCauses:
                 rows = (await uow.execute(_USES, given)).all()
             if rows:
                 at, last = rows[-1].at, rows[-1].id
-                yield [_use(row) for row in rows]
+                yield [self._use(row) for row in rows]
             if len(rows) < _PIECE:
                 return
+
+    def _use(self, row: Any) -> Cause | Finding:
+        key = KeyVersion(row.place, row.name, row.version)
+        said = None if row.said is None else bytes(row.said)
+        if (key in self._personal or row.purpose in PERSONAL) and not is_proof(bytes(row.input), said):
+            return Finding(
+                code="keyuse.not_proven",
+                severity=Severity.CRITICAL,
+                key=key,
+                what=row.id,
+                first_at=row.at,
+                last_at=row.at,
+            )
+        return Cause(id=row.id, kind="use", key=key, input=bytes(row.input), signal=Signal.MAY, at=row.at)
 
     async def explain(self, calls: list[Call], hashes: Inputs) -> list[Judgement]:
         """Persons' and seal keys: an order with that digest; service keys: a crash just then."""
@@ -194,9 +249,9 @@ class KeyCauses:
         )
         async with self._db.read() as uow:
             rows = (await uow.execute(query)).all()
-        digests = [Digest.from_hex(row.prepared["digest"], row.prepared["to_sign"]).value for row in rows]
-        hashed = await hashes.of(digests)
-        return {value: (row.id, row.intended_at) for row, value in zip(rows, hashed, strict=True)}
+        known = [(row, digest) for row in rows if (digest := _digest_of(row)) is not None]
+        hashed = await hashes.of([digest for _, digest in known])
+        return {value: (row.id, row.intended_at) for (row, _), value in zip(known, hashed, strict=True)}
 
     async def _crash_at(self, call: Call) -> Judgement:
         """One crash takes at most ``keyuse.most`` uses of one moment, after the last use that its life wrote down."""
@@ -238,51 +293,32 @@ class KeyCauses:
 
     async def permitted(self, operation: Operation, hashes: Inputs) -> Permit | None:
         """Two administrators decided it, or it sets what every server of ours holds."""
-        if operation.data is not None:
-            permit = await self._prepared_for(operation, hashes)
-            if permit is not None or operation.kind != "config":
-                return permit
-        k, w, i = key_table.c, work_table.c, import_table.c
-        decision = ""
-        if operation.kind in {"config", "soft-delete", "delete"}:
-            decision = await self._one(
-                sa.select(w.decision_id).join(key_table, k.id == w.key_id).where(
-                    k.store == self._store, k.place == operation.place, k.name == operation.name,
-                    w.decision_id.is_not(None), w.ordered_at <= operation.at + _SKEW,
-                    sa.or_(w.done_at.is_(None), w.done_at >= operation.at - _SKEW),
-                )
-            )  # fmt: skip
-        if operation.kind in {"import", "wrapping_key"}:
-            decision = await self._one(sa.select(i.id).where(
-                i.decided_at <= operation.at + _SKEW, i.expires_at >= operation.at - _SKEW,
-                sa.or_(i.used_at.is_(None), i.used_at >= operation.at - _SKEW),
-            ))  # fmt: skip
-        return Permit("keyuse.decided", decision) if decision else None
+        return await self._permits.permitted(operation, hashes)
 
-    async def _prepared_for(self, operation: Operation, hashes: Inputs) -> Permit | None:
-        """A call whose body, string by string, is one that a ceremony sends there; a policy also as it was decided by then."""
-        for call in self._prepared.calls(operation.path):
-            if await hashes.shown(call.body) != operation.data:
-                continue
-            decided = await self._policies_at(operation.at + _SKEW) if call.bundle else None
-            if decided is None:
-                return Permit("keyuse.as_prepared")
-            if decided.sha256 == bundle_sha256(call.bundle):
-                return Permit("keyuse.decided", decided.id)
+
+def _b64(value: bytes) -> str:
+    return base64.b64encode(value).decode()
+
+
+def _digest_of(order: Any) -> bytes | None:
+    """As the key gets it; None where somebody wrote something else there."""
+    try:
+        return Digest.from_hex(order.prepared["digest"], order.prepared["to_sign"]).value
+    except (ValueError, KeyError, TypeError):
         return None
 
-    async def _policies_at(self, at: dt.datetime) -> Any:
-        """The decision that held then; None before the first."""
-        t = policy_table.c
-        query = sa.select(t.id, t.sha256).where(t.store == self._store, t.decided_at <= at)
-        async with self._db.read() as uow:
-            return (await uow.execute(query.order_by(t.decided_at.desc(), t.id.desc()).limit(1))).first()
 
-    async def _one(self, query: sa.Select[Any]) -> str:
-        async with self._db.read() as uow:
-            return (await uow.execute(query.limit(1))).scalar_one_or_none() or ""
+def _order_of(leaf: dict[str, Any]) -> str:
+    return str(leaf["event_id"]).split(".")[0]
 
 
-def _use(row: Any) -> Cause:
-    key = KeyVersion(row.place, row.name, row.version)
-    return Cause(id=row.id, kind="use", key=key, input=bytes(row.input), signal=Signal.MAY, at=row.at)
+def _version(ref: KeyRef) -> KeyVersion:
+    return KeyVersion(ref.place, ref.name, ref.version)
+
+
+def _ref(row: Any) -> KeyRef:
+    """As the registry keeps it."""
+    return KeyRef(
+        store=row.store, name=row.name, version=row.version, purpose=KeyPurpose(row.purpose),
+        algorithm=SignatureAlgorithm(row.algorithm), spki=bytes(row.spki), place=row.place,
+    )  # fmt: skip

@@ -1,6 +1,7 @@
 """What all key stores share: references, purposes, the port, and the rules every answer passes."""
 
 import base64
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -53,6 +54,11 @@ class KeyRef:
         return canonical_json.encode(
             {"n": self.name, "v": self.version, "p": self.purpose.value, "a": self.algorithm.value}
         )
+
+    @property
+    def sha256(self) -> bytes:
+        """As leaves of the log name it."""
+        return Digest.of(json.dumps(self.to_json(), sort_keys=True).encode()).value
 
     def to_json(self) -> dict[str, Any]:
         """Plain members."""

@@ -1,5 +1,7 @@
 """Policies of the store's identities, written by code: what each may do in OpenBao or Vault, and nothing else.
 
+One text for both: what one of them does not have is a path that leads nowhere there.
+
 One identity a duty, so that no token that is stolen can do two things:
 
 * ``web``       nothing: the web process has no role, no token and no way in
@@ -14,8 +16,10 @@ What rests on how the server reads a policy (each tried by ``tests/signer/keysto
 * ``+`` stands for exactly one whole segment. What no rule names is forbidden; what is denied here stays denied whatever
   another policy on the same token says of the same path, or of a wider one.
 * Parameter rules see what a call *sends*, never a default: so what must not be left out is *required*.
-* A number never equals a number of a rule: ``key_version`` sent as ``0``, ``false`` or ``""`` means *the newest* and no list of
+* A number never equals a number of a rule: ``key_version`` sent as ``0`` or ``false`` means *the newest* and no list of
   denied values holds it. So it is spelled: a string that begins with 1 to 9 is the only thing that is allowed.
+* Vault from 1.21 on reads a string as a list, and ``""`` as an empty one, of which every member is allowed. It means the default: the
+  newest version, PSS for RSA. So ``""`` is denied wherever values are named.
 * Required parameters are asked for by reads of the path too: they stand only on paths that are never read.
 """
 
@@ -52,6 +56,8 @@ SHORT_LIVED: Final = frozenset({Identity.CUSTODIAN, Identity.IMPORTER})
 KEY_TYPES: Final = ("ecdsa-p256", "ecdsa-p384", "ed25519", "rsa-3072", "rsa-4096")
 """What may be made: keys that sign, none weaker than our own algorithms."""
 _VERSIONS: Final = tuple(f"{digit}*" for digit in range(1, 10))
+_LATER_VERSIONS: Final = tuple(f"{digits}*" for digits in range(2, 20))
+"""All but the first and none: whoever takes a key out of use does not bring it back with the same right."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +68,7 @@ class Rule:
     may: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
     allowed: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
-    """Parameter → its values; none means any. With this no other parameter may be sent."""
+    """Parameter → its values, never ``""``; none means any. With this no other parameter may be sent."""
 
     def hcl(self) -> str:
         """One block."""
@@ -72,6 +78,10 @@ class Rule:
         if self.allowed:
             lines.append("  allowed_parameters = {")
             lines += [f'    "{name}" = {_list(values)}' for name, values in self.allowed.items()]
+            lines.append("  }")
+        if named := [name for name, values in self.allowed.items() if values]:
+            lines.append("  denied_parameters = {")
+            lines += [f'    "{name}" = [""]' for name in named]
             lines.append("  }")
         return "\n".join([*lines, "}"])
 
@@ -135,16 +145,13 @@ def agency_mount(code: str) -> str:
     return mounts_of(f"transit-{slug(code)}")[0]
 
 
-def policy_for(identity: Identity, mounts: Sequence[str], agency: str = "", *, soft_delete: bool = True) -> Policy:
-    """The policy of ``identity`` over ``mounts``; ``agency``: code of the agency it is for. Raises ``key.bad_mounts``.
-
-    ``soft_delete``: the server can take a key out of use (OpenBao); else that is done by a further version (Vault).
-    """
+def policy_for(identity: Identity, mounts: Sequence[str], agency: str = "") -> Policy:
+    """The policy of ``identity`` over ``mounts``; ``agency``: code of the agency it is for. Raises ``key.bad_mounts``."""
     known = mounts_of(",".join(mounts))
     rules: list[Rule] = []
     if identity is not Identity.WEB:
         for mount in known:
-            granted = _granted(identity, mount, soft_delete)
+            granted = _granted(identity, mount)
             rules += granted
             named = {rule.path for rule in granted}
             rules += [rule for rule in _denied(mount) if rule.path not in named]
@@ -154,7 +161,7 @@ def policy_for(identity: Identity, mounts: Sequence[str], agency: str = "", *, s
     return Policy(identity=identity, mounts=known, agency=slug(agency) if agency else "", rules=tuple(rules))
 
 
-def _granted(identity: Identity, mount: str, soft_delete: bool) -> list[Rule]:
+def _granted(identity: Identity, mount: str) -> list[Rule]:
     """What the identity needs in one mount, and not more."""
     keys = f"{mount}/keys/+"
     read = Rule(path=keys, may=("read",))
@@ -166,7 +173,7 @@ def _granted(identity: Identity, mount: str, soft_delete: bool) -> list[Rule]:
         case Identity.AUDITOR:
             return [Rule(path=f"{mount}/keys", may=("list",)), read]
         case Identity.CUSTODIAN:
-            return _care(mount, soft_delete)
+            return _care(mount)
         case Identity.IMPORTER:
             return [
                 read,
@@ -194,17 +201,17 @@ def _signing(mount: str) -> Rule:
     )
 
 
-def _care(mount: str, soft_delete: bool) -> list[Rule]:
+def _care(mount: str) -> list[Rule]:
+    """Out of use: put aside (OpenBao), or signing from a further version on (Vault)."""
     keys = f"{mount}/keys/+"
-    # a key that cannot sign takes a destroyed key's name
-    rules = [Rule(path=keys, may=("delete", "read", "update"), allowed=_MAKING | {"type": ("aes256-gcm96",)})]
-    settings: dict[str, tuple[Value, ...]] = {"deletion_allowed": (True, False)}
-    if soft_delete:
-        rules.append(Rule(path=f"{keys}/soft-delete", may=("delete",)))
-    else:
-        rules.append(Rule(path=f"{keys}/rotate", may=("update",), allowed={"dauso": ()}))
-        settings["min_encryption_version"] = ()
-    return [*rules, Rule(path=f"{keys}/config", may=("update",), allowed=settings)]
+    settings = {"deletion_allowed": (True, False), "min_encryption_version": _LATER_VERSIONS}
+    return [
+        # a key that cannot sign takes a destroyed key's name
+        Rule(path=keys, may=("delete", "read", "update"), allowed=_MAKING | {"type": ("aes256-gcm96",)}),
+        Rule(path=f"{keys}/soft-delete", may=("delete",)),
+        Rule(path=f"{keys}/rotate", may=("update",), allowed={"dauso": ()}),
+        Rule(path=f"{keys}/config", may=("update",), allowed=settings),
+    ]
 
 
 _MAKING: Final[dict[str, tuple[Value, ...]]] = {
@@ -250,6 +257,7 @@ _FORBIDDEN: Final = (
     "datakey/*",
     "derive-key/*",
     "hmac/*",
+    "cmac/*",
 )
 """In every mount; what an identity is granted is taken out. The list of the engine's paths is compared by a test."""
 

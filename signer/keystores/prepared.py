@@ -104,9 +104,8 @@ class Prepared:
             yield name, Identity(found[1]), codes[found[2] or ""]
 
     def _policy(self, identity: Identity, code: str) -> Iterator[Call]:
-        """For either product; an agency's also over the common mounts."""
+        """An agency's also over the common mounts."""
         for mounts in ((agency_mount(code),), self.mounts) if code else (self.mounts,):
-            for soft in (True, False):
-                bundle = tuple(policy_for(each, mounts, code, soft_delete=soft) for each in Identity)
-                (policy,) = (each for each in bundle if each.identity is identity)
-                yield Call(body={"policy": policy.hcl()}, bundle=bundle)
+            bundle = tuple(policy_for(each, mounts, code) for each in Identity)
+            (policy,) = (each for each in bundle if each.identity is identity)
+            yield Call(body={"policy": policy.hcl()}, bundle=bundle)

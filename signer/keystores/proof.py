@@ -7,8 +7,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from core.certificates import Certificate, verify_signature
 from core.errors import Broken
-from core.ids import random_bytes
-from core.signing import SigningKey
+from core.signing import BELONGS, SigningKey, challenge
 from core.values import Digest, Message
 
 __all__ = ["prove", "prove_public"]
@@ -19,13 +18,13 @@ async def prove(key: SigningKey, certificate: Certificate) -> None:
     await prove_public(key, certificate.spki)
 
 
-async def prove_public(key: SigningKey, spki: bytes, challenge: bytes = b"") -> None:
-    """The same with a public key (SubjectPublicKeyInfo, DER). ``challenge``: of a key that may sign only what has a form."""
-    challenge = challenge or b"dauso/belongs/v1" + random_bytes(32)
+async def prove_public(key: SigningKey, spki: bytes, said: bytes = b"") -> None:
+    """The same with a public key (SubjectPublicKeyInfo, DER). ``said``: of a key that may sign only what has another form."""
+    said = said or challenge(BELONGS)
     hashed = key.algorithm.digest
-    value = await key.sign(Message(challenge) if hashed is None else Digest.of(challenge, hashed))
+    value = await key.sign(Message(said) if hashed is None else Digest.keeping(said, hashed))
     public: Any = load_der_public_key(spki)
     try:
-        verify_signature(public, value, challenge, key.algorithm)
+        verify_signature(public, value, said, key.algorithm)
     except InvalidSignature as error:
         raise Broken("credential.wrong_key") from error

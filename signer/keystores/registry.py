@@ -31,7 +31,7 @@ from signer.keystores.model import KeyPurpose, KeyRef
 from signer.keystores.records import event_table, key_table, work_table
 
 __all__ = [
-    "FOR_USE", "NOT_FOR_PRODUCTION", "OWNED", "KeyEvent", "KeyState", "KnownKey", "Registry", "Rule", "Work", "place_of",
+    "FOR_USE", "NEVER_OWNED", "NOT_FOR_PRODUCTION", "OWNED", "KeyEvent", "KeyState", "KnownKey", "Registry", "Rule", "Work", "place_of",
     "require_active", "rule_of", "work_of",
 ]  # fmt: skip
 
@@ -39,6 +39,8 @@ NOT_FOR_PRODUCTION: Final = frozenset({"memory", "software"})
 """Stores that say so of themselves; for processes that open none."""
 OWNED: Final = (KeyPurpose.DOCUMENT, KeyPurpose.SEAL, KeyPurpose.QR)
 """Purposes of keys that a person or an agency owns; all others are the realm's."""
+NEVER_OWNED: Final = "key.never_owned"
+"""Why a key is out of use that nobody decided about: it was made, and became nobody's."""
 _OURS: Final = ("memory", "software", "transit", "pkcs11")
 """A credential's key in any other is a provider's, which keeps its own books."""
 
@@ -154,16 +156,32 @@ class Registry:
 
         Raises ``key.damaged`` where the place and name stand for another key, or somebody else's.
         """
-        values = {
-            "id": new_id(self._clock), "realm": realm, "owner": owner, "purpose": ref.purpose, "algorithm": ref.algorithm,
-            **place_of(ref), "spki": ref.spki, "state": KeyState.ACTIVE, "created_at": self._clock.now(),
-        }  # fmt: skip
+        values = self._row(ref, owner, realm)
         if (await uow.execute(insert_new(uow, key_table), values)).rowcount == 1:
             return str(values["id"])
         known = await self.find(uow, ref)
         if (known.ref, known.owner, known.realm) != (ref, owner, realm):
             raise Broken("key.damaged", key=ref.name)
         return known.id
+
+    async def abandon(self, uow: UnitOfWork, ref: KeyRef, owner: str, realm: Realm) -> bool:
+        """A key that was made for ``owner`` and did not become theirs: out of use for good, its end in the store ordered.
+
+        False where it stands here already: it did become somebody's, and nothing is changed. A transaction that notes it
+        at the same moment is waited for.
+        """
+        values = self._row(ref, owner, realm) | self._ended(NEVER_OWNED) | {"state": KeyState.DISABLED}
+        if (await uow.execute(insert_new(uow, key_table), values)).rowcount != 1:
+            return False
+        await self.happened(uow, values["id"], "disabled", NEVER_OWNED)
+        await self._order(uow, values["id"], "disable", None)
+        return True
+
+    def _row(self, ref: KeyRef, owner: str, realm: Realm) -> dict[str, Any]:
+        return {
+            "id": new_id(self._clock), "realm": realm, "owner": owner, "purpose": ref.purpose, "algorithm": ref.algorithm,
+            **place_of(ref), "spki": ref.spki, "state": KeyState.ACTIVE, "created_at": self._clock.now(),
+        }  # fmt: skip
 
     async def fill(self, uow: UnitOfWork) -> int:
         """Keys of credentials that were made before there was a registry; returns how many. Once, at a start."""
@@ -194,11 +212,15 @@ class Registry:
         return _known(row)
 
     async def of_agency(self, uow: UnitOfWork, agency_id: str, limit: int) -> list[KnownKey]:
-        """Keys of an agency and of its people: those that do not work first, then the newest."""
+        """Keys of an agency and of its people: who is stopped first, the agency's before its people's, the newest first."""
         people = sa.select(person_table.c.id).where(person_table.c.agency_id == agency_id)
         mine = sa.or_(_t.owner == agency_id, _t.owner.in_(people))
-        asleep = sa.case((_t.state == KeyState.STOPPED, 0), (_t.state == KeyState.DISABLED, 1), else_=2)
-        query = sa.select(key_table).where(mine).order_by(asleep, _t.id.desc()).limit(limit)
+        works = _t.state == KeyState.ACTIVE
+        first = sa.case(
+            (_t.state == KeyState.STOPPED, 0), (sa.and_(_t.owner == agency_id, works), 1), (_t.owner == agency_id, 2),
+            (works, 3), else_=4,
+        )  # fmt: skip
+        query = sa.select(key_table).where(mine).order_by(first, _t.id.desc()).limit(limit)
         return [_known(row) for row in await uow.execute(query)]
 
     async def services(self, uow: UnitOfWork, realm: Realm) -> list[KnownKey]:
@@ -252,13 +274,16 @@ class Registry:
 
     async def disable(self, uow: UnitOfWork, key_id: str, decision_id: str) -> dt.datetime:
         """For good; returns when it may be destroyed at the earliest. Raises ``decision.overtaken``."""
-        now = self._clock.now()
-        after = now + dt.timedelta(days=LIMITS["keys.destroy_days"])
-        values = {"disabled_at": now, "destroy_after": after, "why": decision_id}
+        values = self._ended(decision_id)
         await self._move(uow, key_id, (KeyState.ACTIVE, KeyState.STOPPED), KeyState.DISABLED, values)
         await self.happened(uow, key_id, "disabled", decision_id)
         await self._order(uow, key_id, "disable", decision_id)
+        after: dt.datetime = values["destroy_after"]
         return after
+
+    def _ended(self, why: str) -> dict[str, Any]:
+        now = self._clock.now()
+        return {"disabled_at": now, "destroy_after": now + dt.timedelta(days=LIMITS["keys.destroy_days"]), "why": why}
 
     async def order_destruction(self, uow: UnitOfWork, key_id: str, decision_id: str) -> None:
         """To be destroyed in its store. Raises ``key.not_disabled``, ``key.too_early``, ``key.destruction_ordered``."""
@@ -315,7 +340,7 @@ class Registry:
         query = sa.select(t.id, t.what, t.why, t.at).where(t.key_id == key_id).order_by(t.at, t.id)
         return [KeyEvent(**row._mapping) for row in await uow.execute(query)]  # noqa: SLF001 (SQLAlchemy's public spelling)
 
-    async def _order(self, uow: UnitOfWork, key_id: str, act: str, decision_id: str) -> None:
+    async def _order(self, uow: UnitOfWork, key_id: str, act: str, decision_id: str | None) -> None:
         now = self._clock.now()
         row = {
             "id": new_id(self._clock), "key_id": key_id, "act": act, "decision_id": decision_id, "state": "due",

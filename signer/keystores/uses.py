@@ -40,7 +40,7 @@ from core.db import Database, UtcDateTime, append_only, insert_new, metadata
 from core.errors import BadInput, ServiceError, Unavailable
 from core.ids import new_id
 from core.limits import LIMITS
-from core.logs import code_of, logger
+from core.logs import code_of, logger, place_of
 from core.signing import SigningKey
 from core.values import Digest, Message, SignatureAlgorithm
 from signer.keystores.model import Health, KeyPurpose, KeyRef, KeyStore
@@ -60,10 +60,12 @@ use_table = sa.Table(
     sa.Column("input", sa.LargeBinary, nullable=False),
     sa.Column("event", sa.Text, nullable=False),
     sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("said", sa.LargeBinary),
     sa.Index("ix_key_use_at", "at", "id"),
 )
 append_only(use_table)
-"""``input``: exactly what the key was given, the digest or (Ed25519) the message: a store's audit file shows a keyed hash of it."""
+"""``input``: exactly what the key was given, the digest or (Ed25519) the message: a store's audit file shows a keyed hash of it.
+``said``: the challenge that ``input`` is the digest of: a person's or seal key outside of an order signs nothing else."""
 
 use_life_table = sa.Table(
     "key_use_life",
@@ -192,7 +194,7 @@ class UseBook:
         return {
             "id": new_id(self._clock), "life": self._life, "store": ref.store, "place": ref.place, "name": ref.name,
             "version": ref.version, "purpose": ref.purpose.value, "input": _input(to_sign), "event": event_id,
-            "at": self._clock.now(),
+            "at": self._clock.now(), "said": to_sign.said if isinstance(to_sign, Digest) else None,
         }  # fmt: skip
 
     def _require_written(self) -> None:
@@ -205,7 +207,7 @@ class UseBook:
             try:
                 await self._flush()
             except Exception as error:  # noqa: BLE001 - kept, and tried again: ``note`` refuses meanwhile
-                logger().warning("keyuse.not_written", code=code_of(error), count=len(self._rows))
+                logger().warning("keyuse.not_written", code=code_of(error), step=place_of(error), count=len(self._rows))
 
     async def _flush(self) -> None:
         """To its end, even if the caller is called off meanwhile: half of it would be written twice."""

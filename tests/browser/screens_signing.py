@@ -253,7 +253,7 @@ class Shoot:
             self.go(admin, f"/desk/admin/{path}", f"admin-{path}")
         self.go(admin, "/desk/admin/keys", "admin-keys")
         page.locator("main a[href*='/desk/admin/keys/']").first.click()
-        page.locator("form[action$='/disable']").wait_for()
+        page.locator("main dl.facts").first.wait_for()
         self.camera(page, "admin-key")
         self.go(admin, f"/desk/admin/people/{town.officials['clerk2'].id}", "admin-person")
         page.click("button:has-text('Mời đăng ký'), form[action$='/invite'] button")

@@ -25,3 +25,11 @@ def test_lines_under_the_level_are_not_written(capsys):
     logs.configure("error")
     logs.logger().warning("job.stopped")
     assert capsys.readouterr().err == ""
+
+
+def test_of_an_error_its_place_is_told_and_nothing_that_it_says():
+    try:
+        raise RuntimeError("Nguyễn Thị Ổn")
+    except RuntimeError as error:
+        assert (logs.code_of(error), logs.place_of(error).split(":")[0]) == ("RuntimeError", "test_logs.py")
+    assert logs.place_of(RuntimeError()) == ""

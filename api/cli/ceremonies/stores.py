@@ -164,8 +164,7 @@ class Ceremony(Act):
         """Policies, roles and audit devices, with the rights of a person: the service's own may not see them."""
         places = places_of(self.settings, "", "")
         async with await self.operator(self.token_file) as operator:
-            server = await operator.product()
-            made = [policy_for(each, places, soft_delete=server.soft_delete) for each in Identity]
+            made = [policy_for(each, places) for each in Identity]
             await look_over(operator, protocol, made)
         await self.confirm(protocol.steps[-1].what, protocol.steps[-1].facts)
 

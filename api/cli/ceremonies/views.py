@@ -23,20 +23,18 @@ __all__ = ["listed", "places_of", "policies"]
 
 
 def policies(
-    settings: Settings, store: str, identity: str, mounts: str, agency: str, product: str
+    settings: Settings, store: str, identity: str, mounts: str, agency: str
 ) -> tuple[list[Policy], str]:
     """The policies asked for, and the digest of the whole set.
 
-    Raises ``keys.no_policies``, ``keys.unknown_product``, ``keys.unknown_identity``, ``key.bad_mounts``.
+    Raises ``keys.no_policies``, ``keys.unknown_identity``, ``key.bad_mounts``.
     """
     if store != "transit":
         raise BadInput("keys.no_policies", store=store)
-    if product not in {"openbao", "vault"}:
-        raise BadInput("keys.unknown_product", product=product)
     if identity and identity not in set(Identity):
         raise BadInput("keys.unknown_identity", identity=identity)
     places = places_of(settings, mounts, agency)
-    made = [policy_for(each, places, agency, soft_delete=product == "openbao") for each in Identity]
+    made = [policy_for(each, places, agency) for each in Identity]
     return [each for each in made if identity in {"", each.identity}], bundle_sha256(made)
 
 

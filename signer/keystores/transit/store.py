@@ -225,7 +225,8 @@ class TransitKeyStore:
         else:
             await self._call(admin, "POST", f"{path}/rotate", None, ref.name)
             newest = (await self._read(admin, path, ref.name)).latest
-            answer = await self._call(admin, "POST", f"{path}/config", {"min_encryption_version": newest}, ref.name)
+            body = {"min_encryption_version": str(newest)}  # spelled, as a policy can tell it
+            answer = await self._call(admin, "POST", f"{path}/config", body, ref.name)
         kept = Kept.of(answer) if "keys" in answer else await self._read(admin, path, ref.name)
         if not kept.is_disabled(ref.version):
             raise Unavailable("key.unavailable")

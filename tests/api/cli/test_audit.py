@@ -49,6 +49,8 @@ class Office:
         self.token.write_text(server.token_for(policy.name))
         self.role = server.role("signing")
         server.add_policy("signing", 'path "transit/sign/+" { capabilities = ["update"] }')
+        login = {"role_id": server.role_id(self.role), "secret_id": server.secret_id(self.role)}
+        self.signer = server.api("POST", "auth/approle/login", login, token="")["auth"]["client_token"]
         self.since = f"{CLOCK.now().astimezone(VIETNAM):%Y-%m-%dT%H:%M:%S}"
 
     def env(self, **more):
@@ -71,10 +73,8 @@ class Office:
         asyncio.run(write())
 
     def sign(self, text):
-        login = {"role_id": self.server.role_id(self.role), "secret_id": self.server.secret_id(self.role)}
-        token = self.server.api("POST", "auth/approle/login", login, token="")["auth"]["client_token"]
         body = {"input": base64.b64encode(Digest.of(text.encode()).value).decode(), "prehashed": True, "key_version": 1}
-        self.server.api("POST", f"transit/sign/{self.name}", body, token)
+        self.server.api("POST", f"transit/sign/{self.name}", body, self.signer)
 
     def audit(self, *arguments, code=0, env=None):
         time.sleep(1.1)  # whole seconds decide what a run reads
@@ -115,6 +115,26 @@ def test_every_use_with_its_cause_is_clean_and_one_without_is_a_finding(office):
     assert "chưa" not in findings[0]["sentence"]
     assert office.name in findings[0]["sentence"]
     assert rows(office.audit("--json"))[-1]["clean"]
+
+
+@pytest.mark.live
+def test_a_comparison_that_ends_long_ago_is_no_clean_one(office, tmp_path, monkeypatch):
+    office.note("x")
+    office.sign("x")
+    monkeypatch.setitem(LIMITS, "keyuse.late_seconds", 1)
+    copy = tmp_path / "copy.log"
+    time.sleep(2.1)
+    copy.write_bytes(office.server.audit_file.read_bytes())
+    said = office.audit(copy, "--since", office.since, code=3).stdout
+    assert "keyuse.compared_late" in said
+    assert "Mọi lần dùng khóa đều có căn cứ" not in said
+    assert "keyuse.compared_late" not in office.audit(office.server.audit_file, "--live", code=1).stdout
+
+
+@pytest.mark.live
+def test_a_file_that_was_named_and_is_not_there_proves_nothing(office, tmp_path):
+    result = office.audit(tmp_path / "nowhere.log", "--json", code=3)
+    assert rows(result)[0]["error"] == "cli.no_such_file"
 
 
 @pytest.mark.live
@@ -177,5 +197,7 @@ def test_what_a_socket_device_sends_is_appended_to_a_file(tmp_path):
 
 
 def test_an_address_that_is_none_is_refused(tmp_path):
-    result = runner.invoke(app, ["--home", str(tmp_path), "audit", "listen", str(tmp_path / "f"), "--bind", "nowhere"])
-    assert result.exit_code == 3
+    for bind in ("nowhere", "127.0.0.1:99999"):
+        result = runner.invoke(app, ["--home", str(tmp_path), "audit", "listen", str(tmp_path / "f"), "--bind", bind])
+        assert (result.exit_code, type(result.exception)) == (3, SystemExit)
+        assert "keyuse.cannot_listen" in result.output

@@ -56,7 +56,6 @@ def test_a_policy_is_printed_as_the_server_takes_it(tmp_path):
         (("--store", "pkcs11"), "keys.no_policies"),
         (("--identity", "root"), "keys.unknown_identity"),
         (("--mounts", "*"), "key.bad_mounts"),
-        (("--product", "other"), "keys.unknown_product"),
     ],
 )
 def test_a_policy_that_cannot_be_made_is_refused(tmp_path, options, code):

@@ -1,24 +1,28 @@
 """What our side says of key uses: orders by the log, everything else by the book, and what explains the rest."""
 
+import dataclasses
 import datetime as dt
 
 import pytest
+import sqlalchemy as sa
 
-from audit.events import Leaf, LeafType
+from audit.events import Leaf, LeafType, commit
 from audit.highwater import MemoryHighWater
-from audit.keyuse import Call, Doubt, Hashes, KeyVersion, Operation, Signal
+from audit.keyuse import Call, Cause, Doubt, Finding, Hashes, KeyVersion, Operation, Severity, Signal
 from audit.log import Log
 from core.approvals.records import decision_table
 from core.directory.records import Directory
 from core.ids import first_id, new_id, random_bytes
-from core.values import Digest, Realm, SignatureAlgorithm
+from core.signing import BELONGS, POSSESSION, challenge
+from core.values import Digest, DigestAlgorithm, Realm, SignatureAlgorithm
 from signer.credentials import Credentials
 from signer.keystores.causes import KeyCauses
 from signer.keystores.memory import MemoryKeyStore
 from signer.keystores.model import KeyPurpose, KeyRef, StoredKey
 from signer.keystores.policies import Identity, bundle_sha256, policy_for
 from signer.keystores.prepared import LOGINS, NO_UPSERT, Prepared, cache, mounted, reload, role
-from signer.keystores.records import key_table, policy_table, work_table
+from signer.keystores.records import import_table, key_table, policy_table, work_table
+from signer.keystores.registry import Registry
 from signer.keystores.uses import UseBook, use_life_table, use_table
 from signer.records import order_table
 from tests.audit.keyuse.makers import WHO, ask, hashed
@@ -68,13 +72,18 @@ class Desk:
         await self.leaves(number, *types)
         return number
 
-    async def leaves(self, order, *types):
+    async def leaves(self, order, *types, at=None):
+        """As the ceremony writes them, of what the order is now."""
         async with self.db.write() as uow:
+            row = (await uow.execute(sa.select(order_table).where(order_table.c.id == order))).first()
+            digest = b"" if row is None else bytes.fromhex(row.prepared["to_sign"])
+            key = None if row is None else next(m.key for m in self.made.values() if m.id == row.credential_id)
             for kind in types:
                 ending = f".{new_id(self.clock)}" if kind is LeafType.KEY_OUTCOME_UNKNOWN else ""
                 leaf = Leaf(
-                    type=kind, time=self.clock.now(), tenant_id="t", event_id=f"{order}.{kind.value}{ending}",
-                    doc_commit=b"c", digest_alg="sha256",
+                    type=kind, time=at or self.clock.now(), tenant_id="t", event_id=f"{order}.{kind.value}{ending}",
+                    doc_commit=b"c" if row is None else commit(row.salt, digest), digest_alg="sha256",
+                    key_ref_hash=None if key is None else key.sha256,
                 )  # fmt: skip
                 await self.log.append(uow, leaf)
 
@@ -240,11 +249,11 @@ async def test_a_crash_explains_no_more_than_a_books_length_and_one_moment(desk,
     assert [f.doubt for f in found] == [Doubt.CRASH, Doubt.NOTHING]
 
 
-def operation(kind, clock, name="seal-1.p256", place="transit"):
-    return Operation(kind, place, name, True, clock.now(), "r", WHO, False)
+def operation(kind, clock, name="seal-1.p256", place="transit", data=None):
+    return Operation(kind, place, name, True, clock.now(), "r", WHO, False, f"{place}/keys/{name}/{kind}", data)
 
 
-async def work(desk, clock, *, decided):
+async def work(desk, clock, *, decided, act="destroy"):
     """What H1's administrators want done with the seal key in the store; without their decision it is our own doing."""
     key, decision = new_id(clock), new_id(clock) if decided else None
     now = clock.now()
@@ -262,7 +271,7 @@ async def work(desk, clock, *, decided):
         )  # fmt: skip
         await uow.execute(
             work_table.insert(),
-            {"id": new_id(clock), "key_id": key, "act": "destroy", "decision_id": decision, "state": "due",
+            {"id": new_id(clock), "key_id": key, "act": act, "decision_id": decision, "state": "due",
              "ordered_at": now, "next_at": now, "tries": 0},
         )  # fmt: skip
     return decision
@@ -292,11 +301,10 @@ async def decide(desk, clock, sha256, number="p"):
         await uow.execute(policy_table.insert(), row)
 
 
-@pytest.mark.parametrize("soft", [True, False])
 @pytest.mark.parametrize(("mounts", "agency"), [(("transit",), ""), (("transit-h1",), "H1"), (("transit",), "H1")])
-async def test_a_policy_as_it_was_decided_by_then_explains_its_loading(desk, clock, mounts, agency, soft):
+async def test_a_policy_as_it_was_decided_by_then_explains_its_loading(desk, clock, mounts, agency):
     side = KeyCauses(desk.db, clock, PREPARED)
-    bundle = [policy_for(each, mounts, agency, soft_delete=soft) for each in Identity]
+    bundle = [policy_for(each, mounts, agency) for each in Identity]
     signer = bundle[1]
     assert await allowed(side, await loading(clock, signer)) == "keyuse.as_prepared"  # nothing was decided yet
     before = await loading(clock, signer)
@@ -378,12 +386,149 @@ async def test_a_destruction_that_two_administrators_decided_explains_its_steps_
     clock.move(minutes=1)
     decision = await work(desk, clock, decided=True)
     side = KeyCauses(desk.db, clock, PREPARED)
-    for kind in ("config", "delete"):
-        assert await allowed(side, operation(kind, clock)) == decision
+    setting = {"deletion_allowed": True}
+    for item in (operation("config", clock, data=setting), operation("delete", clock), operation("soft-delete", clock)):
+        assert await allowed(side, item) == decision
     assert await allowed(side, before) == ""
+    for data in (None, {}, {"exportable": True}, setting | {"exportable": True}, {"deletion_allowed": False}):
+        assert await allowed(side, operation("config", clock, data=data)) == ""
     assert await allowed(side, operation("delete", clock, "seal-2.p256")) == ""
     assert await allowed(side, operation("delete", clock, place="elsewhere")) == ""
     assert await allowed(side, operation("export", clock)) == ""
+
+
+async def test_a_decision_to_disable_explains_no_deletion(desk, clock):
+    decision = await work(desk, clock, decided=True, act="disable")
+    side = KeyCauses(desk.db, clock, PREPARED)
+    clock.move(days=40)
+    newest = {"min_encryption_version": 2}
+    for item in (operation("soft-delete", clock), operation("rotate", clock), operation("config", clock, data=newest)):
+        assert await allowed(side, item) == decision
+    for item in (
+        operation("delete", clock), operation("config", clock, data={"deletion_allowed": True}),
+        operation("config", clock, data=newest | {"exportable": True}), operation("trim", clock),
+    ):  # fmt: skip
+        assert await allowed(side, item) == ""
+
+
+async def test_a_decided_import_explains_the_key_that_it_names(desk, clock):
+    number, now = new_id(clock), clock.now()
+    async with desk.db.write() as uow:
+        await uow.execute(
+            import_table.insert(),
+            {"id": number, "realm": "training", "owner": "o", "purpose": "seal", "algorithm": P256.value,
+             "spki_sha256": "a" * 64, "state": "open", "decided_at": now, "expires_at": now + DAY},
+        )  # fmt: skip
+    side = KeyCauses(desk.db, clock, PREPARED)
+    assert await allowed(side, operation("import", clock, f"seal-{number}.p256")) == number
+    assert await allowed(side, operation("wrapping_key", clock, "")) == number
+    for name in ("seal-1.p256", f"qr-{number}.p256", f"seal-{number}"):
+        assert await allowed(side, operation("import", clock, name)) == ""
+
+
+# what somebody may do to our side
+
+
+async def change(desk, order, **values):
+    async with desk.db.write() as uow:
+        await uow.execute(order_table.update().where(order_table.c.id == order).values(**values))
+
+
+FORGED = {"digest": "sha256", "to_sign": Digest.of(b"forged").hex}
+
+
+@pytest.mark.parametrize("kind", [INTENDED, UNKNOWN, MADE])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"prepared": FORGED},
+        {"prepared": {}},
+        {"prepared": {"to_sign": 1}},
+        {"salt": bytes(32)},
+        {"credential_id": "qr"},
+    ],
+)
+async def test_an_order_that_is_not_what_its_leaf_commits_to_explains_nothing(desk, kind, values):
+    order = await desk.order(kind)
+    await desk.log.sequence()
+    if "credential_id" in values:
+        async with desk.db.write() as uow:
+            made = await Credentials(desk.clock).add(
+                uow, realm=Realm.TRAINING, purpose=KeyPurpose.SEAL, owner="x", certificate=None,
+                key=dataclasses.replace(ref_of("seal-9.p256", KeyPurpose.SEAL), spki=b"other"),
+            )  # fmt: skip
+        values = {"credential_id": made.id}
+    await change(desk, order, **values)
+    _, (finding,), _ = await desk.causes()
+    assert (finding.code, finding.severity, finding.what, finding.key) == (
+        "keyuse.order_changed",
+        Severity.CRITICAL,
+        order,
+        SEAL,
+    )
+
+
+async def test_an_order_that_was_taken_out_or_names_no_key_of_ours_is_told(desk):
+    await desk.leaves("somethingelse", MADE)
+    await desk.log.sequence()
+    _, (finding,), _ = await desk.causes()
+    assert (finding.code, finding.what) == ("keyuse.order_changed", "somethingelse")
+
+
+async def test_a_key_that_has_moved_since_is_still_the_one_that_its_orders_used(desk, clock):
+    order = await desk.order(INTENDED, MADE)
+    old = await desk.order(INTENDED, key="soft", text="b")
+    await desk.log.sequence()
+    async with desk.db.write() as uow:
+        for name, new in (("seal", "seal-8.p256"), ("soft", "seal-7.p256")):
+            held = desk.made[name].key
+            await Registry(clock).note(uow, held, name, Realm.TRAINING)
+            await Credentials(clock).move(uow, held, ref_of(new, KeyPurpose.SEAL))
+    _, found, _ = await desk.causes()
+    assert {(c.id, c.key) for c in found} == {(order, SEAL)}, old
+
+
+async def test_a_row_of_the_book_explains_a_persons_key_only_with_the_challenge_that_it_signed(desk, clock):
+    ref = ref_of("seal-1.p256", KeyPurpose.SEAL)
+    fresh = challenge(BELONGS)
+    await desk.book.write(ref, Digest.keeping(fresh, DigestAlgorithm.SHA256), "startup")
+    await desk.book.write(ref, Digest.keeping(challenge(POSSESSION), DigestAlgorithm.SHA384), "enrolment")
+    _, found, _ = await desk.causes()
+    assert [type(each) for each in found] == [Cause, Cause]
+    row = {"life": "l", "store": "transit", "place": "transit", "name": "seal-1.p256", "version": 1, "event": "start"}
+    forged = Digest.of(b"forged").value
+    async with desk.db.write() as uow:
+        await uow.execute(use_table.insert(), [
+            {"id": new_id(clock), "at": clock.now(), **row, "purpose": purpose, "input": value, "said": said}
+            for purpose, value, said in (
+                ("seal", forged, None), ("qr", forged, None), ("seal", forged, fresh), ("seal", forged, b"forged"),
+                ("seal", Digest.of(fresh + b"x").value, fresh + b"x"), ("seal", b"forged", None),
+            )
+        ])  # fmt: skip
+    _, found, _ = await desk.causes()
+    findings = [each for each in found if isinstance(each, Finding)]
+    assert (len(found), len(findings), {(f.code, f.severity, f.key) for f in findings}) == (
+        8, 6, {("keyuse.not_proven", Severity.CRITICAL, SEAL)}
+    )  # fmt: skip
+
+
+async def test_a_clock_that_ran_ahead_for_a_while_holds_nothing_up(desk, clock):
+    real = clock.now()
+    clock.move(hours=2)
+    await desk.order(INTENDED, MADE, text="ahead")
+    clock.at = real + dt.timedelta(minutes=5)
+    order = await desk.order(INTENDED, MADE, text="right")
+    await desk.log.sequence()
+    clock.move(minutes=5)
+    _, found, _ = await desk.causes()
+    assert order in [c.id for c in found]
+    assert len(found) == 4
+    assert max(c.at for c in found) <= real + dt.timedelta(minutes=5)
+    clock.move(hours=9)
+    side = KeyCauses(desk.db, clock, PREPARED)
+    await side.begin(real - DAY, clock.now(), {})
+    found = [c async for piece in side.causes(real - DAY, real + dt.timedelta(minutes=6)) for c in piece]
+    assert len(found) == 4  # as the files are read on, too
 
 
 def test_no_id_of_that_time_is_smaller(clock):

@@ -31,6 +31,13 @@ def test_nobody_else_signs(identity):
     assert not [r for r in policy_for(identity, ["transit"]).rules if "/sign/" in r.path and r.may]
 
 
+@pytest.mark.parametrize("identity", Identity)
+def test_nothing_is_left_to_a_default_where_values_are_named(identity):
+    for rule in policy_for(identity, ["transit"]).rules:
+        for name in (name for name, values in rule.allowed.items() if values):
+            assert f'"{name}" = [""]' in rule.hcl()
+
+
 def test_no_path_has_two_rules():
     for identity in Identity:
         paths = [rule.path for rule in policy_for(identity, ["a", "b", "ns/c"]).rules]

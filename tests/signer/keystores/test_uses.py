@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import json
 import multiprocessing
 import os
 import time
@@ -9,13 +10,16 @@ import time
 import pytest
 import sqlalchemy as sa
 
+from core import logs
 from core.clock import SystemClock
 from core.db import Database
 from core.errors import BadInput, Unavailable
 from core.limits import LIMITS
+from core.signing import is_proof
 from core.values import Digest, Message, SignatureAlgorithm
 from signer.keystores.memory import MemoryKeyStore
 from signer.keystores.model import KeyPurpose, StoredKey
+from signer.keystores.proof import prove_public
 from signer.keystores.uses import BookedKey, BookedStore, UseBook, use_life_table, use_table
 
 P256 = SignatureAlgorithm.ECDSA_P256_SHA256
@@ -130,6 +134,37 @@ async def test_keys_are_not_used_when_the_book_cannot_be_written_for_long(db, bo
         assert [r.event for r in await rows(db)] == ["e1"]
         await book.note(ref, digest(3), "e3")
     assert [r.event for r in await rows(db)] == ["e1", "e3"]
+
+
+async def test_an_error_that_nobody_expected_is_told_by_its_kind_and_place(db, book, ref, monkeypatch, capsys):
+    monkeypatch.setitem(LIMITS, "keyuse.flush_ms", 5)
+    logs.configure("warning")
+    right = db.write
+
+    def broken():
+        raise RuntimeError("cannot schedule new futures after shutdown")
+
+    async with book:
+        monkeypatch.setattr(db, "write", broken)
+        await book.note(ref, digest(), "e")
+        await asyncio.sleep(0.1)
+        monkeypatch.setattr(db, "write", right)
+    line = json.loads(capsys.readouterr().err.splitlines()[0])
+    assert (line["event"], line["code"], line["count"]) == ("keyuse.not_written", "RuntimeError", 1)
+    assert line["step"].startswith("test_uses.py:")
+    assert "futures" not in str(line)
+    assert len(await rows(db)) == 1
+
+
+async def test_a_proof_stands_in_the_book_with_the_challenge_that_was_signed(db, book):
+    store = MemoryKeyStore()
+    seal = await store.create("seal-1", KeyPurpose.SEAL, P256)
+    async with book:
+        await prove_public(StoredKey(BookedStore(store, book), seal, KeyPurpose.SEAL, "startup"), seal.spki)
+        await book.write(seal, digest(), "other")
+    first, second = await rows(db)
+    assert is_proof(bytes(first.input), bytes(first.said))
+    assert second.said is None
 
 
 async def test_a_full_book_that_cannot_be_written_stops_the_caller(db, book, ref, monkeypatch):
