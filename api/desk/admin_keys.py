@@ -29,7 +29,7 @@ from signer.decisions.keys import is_keeper, key_of, keys_of, store_name
 from signer.decisions.room import both
 from signer.keystores.allowed import Imports, Origin, Policies, place, require_movable
 from signer.keystores.model import KeyPurpose, KeyRef
-from signer.keystores.registry import OWNED, KeyState, KnownKey, Registry, Work
+from signer.keystores.registry import NOT_FOR_PRODUCTION, OWNED, KeyState, KnownKey, Registry, Work
 from signer.keystores.rules import used_today
 
 __all__ = ["router"]
@@ -130,7 +130,7 @@ async def _list(
     purposes = [each for each in KeyPurpose if keeper or each in OWNED]
     return page(
         request, "admin_keys.html", who=who, title="desk.keys", **shown, keeper=keeper, policies=decided, problem=problem,
-        purposes=purposes, algorithms=list(SignatureAlgorithm), typed=typed, status=400 if problem else 200,
+        soft=NOT_FOR_PRODUCTION, purposes=purposes, algorithms=list(SignatureAlgorithm), typed=typed, status=400 if problem else 200,
     )  # fmt: skip
 
 

@@ -30,5 +30,5 @@ async def forget(
             if certificate is not None:
                 await ca.revoke(uow, certificate.serial, SUPERSEDED, clock.now())
     except Exception as error:  # noqa: BLE001 - whatever it was, it must not hide why the key is nobody's
-        logger().error("key.not_forgotten", name=key.name, code=code_of(error))
+        logger().error("key.not_forgotten", id=key.name, code=code_of(error))
     return True

@@ -6,8 +6,9 @@ pages' business, and a person without one cannot approve anything.
 """
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ca_bridge.authorities.embedded import Issuer, Subject
 from ca_bridge.issuance import issue
@@ -16,7 +17,7 @@ from core.clock import VIETNAM, Clock
 from core.db import Database, UnitOfWork
 from core.directory.model import Agency, Person, Role
 from core.directory.records import Directory
-from core.errors import Conflict, NotFound
+from core.errors import Conflict, NotFound, Unavailable
 from core.ids import new_id
 from core.signing import SigningKey
 from core.values import Realm, Regime, SignatureAlgorithm
@@ -25,12 +26,14 @@ from signer.activation.passkeys import SoftwarePasskey
 from signer.copies.register import Register
 from signer.copies.wording import Wording
 from signer.credentials import Credential, Credentials, OpenKey
+from signer.enrolment.forgetting import forget
 from signer.keystores.model import KeyPurpose, KeyRef, KeyStore, StoredKey
 from signer.keystores.proof import prove
 from signer.keystores.registry import Registry
 
 __all__ = ["SERVICE", "Enrolment", "Made", "issuer_of"]
 
+_T = TypeVar("_T")
 SERVICE = ("root", "issuing", "tsa", "ocsp", "lists", "report")
 P256 = SignatureAlgorithm.ECDSA_P256_SHA256
 _PURPOSE = {
@@ -56,11 +59,11 @@ def issuer_of(credential: Credential, key: SigningKey) -> Issuer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """A key with the certificate that was proven to be its own."""
+    """A key with the certificate that was proven to be its own; raw keys (log, QR seal) have none."""
 
     key: KeyRef
-    certificate: bytes
-    chain: tuple[bytes, ...]
+    certificate: bytes | None = None
+    chain: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,19 +108,14 @@ class Enrolment:
         return await self._certified(owner, _PURPOSE[owner], owner, self.subject(owner), issuer)
 
     async def _raw(self, owner: str, purpose: KeyPurpose, algorithm: SignatureAlgorithm) -> Credential:
-        ref = await self.store.create(f"{purpose}-{new_id(self.clock)}", purpose, algorithm)
-        async with self.db.write() as uow:
-            await Registry(self.clock).note(uow, ref, owner, self.realm)
-            return await self.credentials.add(
-                uow, realm=self.realm, purpose=purpose, owner=owner, key=ref, certificate=None
-            )
+        made = Made(key=await self.store.create(f"{purpose}-{new_id(self.clock)}", purpose, algorithm))
+        return await self.settle(owner, made, lambda uow: self.keep(uow, owner, made))
 
     async def _certified(
         self, owner: str, purpose: KeyPurpose, profile: str, subject: Subject, issuer: Credential | None
     ) -> Credential:
         made = await self.make(purpose, profile, subject, issuer)
-        async with self.db.write() as uow:
-            return await self.keep(uow, owner, made)
+        return await self.settle(owner, made, lambda uow: self.keep(uow, owner, made))
 
     async def make(self, purpose: KeyPurpose, profile: str, subject: Subject, issuer: Credential | None) -> Made:
         """A new key with its certificate, proven to belong together; nobody's until it is kept. ``issuer``: None for a root."""
@@ -142,6 +140,22 @@ class Enrolment:
             chain=made.chain, active_from=active_from,
         )  # fmt: skip
 
+    async def settle(self, owner: str, made: Made, write: Callable[[UnitOfWork], Awaitable[_T]]) -> _T:
+        """``write``, by which the key becomes its owner's, in one transaction; a key that does not become theirs is forgotten.
+
+        A commit whose answer was lost has happened or not: that is looked up. Raises what ``write`` and the database raise.
+        """
+        done: list[_T] = []
+        try:
+            async with self.db.write() as uow:
+                done.append(await write(uow))
+        except BaseException as error:
+            certificate = None if made.certificate is None else Certificate.parse(made.certificate)
+            lost = await forget(self.db, self.clock, self.realm, owner=owner, key=made.key, certificate=certificate)
+            if lost or not isinstance(error, Unavailable):
+                raise
+        return done[0]
+
     def subject(self, owner: str) -> Subject:
         """Of a service key's certificate."""
         return Subject(common_name=_NAMES[owner], organisation=self.organisation)
@@ -160,14 +174,24 @@ class Enrolment:
         await self._raw(agency.id, KeyPurpose.QR, P256)
         return agency
 
-    async def renew_qr_key(self, code: str) -> None:
-        """A new QR-seal key for an agency; the old one stays listed, as retired, for the papers that carry it."""
+    async def renew_qr_key(self, code: str) -> tuple[Credential | None, Credential]:
+        """A new QR-seal key for an agency, at once; returns the last one and it.
+
+        What was before stays listed, as retired, for the papers that carry it.
+        """
         async with self.db.read() as uow:
             agency = await self.directory.agency(uow, code)
-            old = await self.credentials.of(uow, agency.id, KeyPurpose.QR)
-        await self._raw(agency.id, KeyPurpose.QR, P256)
-        async with self.db.write() as uow:
-            await self.credentials.retire(uow, old.id)
+        made = Made(key=await self.store.create(f"{KeyPurpose.QR}-{new_id(self.clock)}", KeyPurpose.QR, P256))
+
+        async def follow(uow: UnitOfWork) -> tuple[Credential | None, Credential]:
+            await self.credentials.hold(uow, agency.id, KeyPurpose.QR)
+            old = await self.credentials.last(uow, agency.id, KeyPurpose.QR)
+            for each, active in await self.credentials.all(uow, KeyPurpose.QR):
+                if active and each.owner == agency.id:
+                    await self.credentials.retire(uow, each.id)
+            return old, await self.keep(uow, agency.id, made)
+
+        return await self.settle(agency.id, made, follow)
 
     async def person(
         self, *, agency: str, name: str, role: Role, number: str, capacity: str, dated: dt.datetime,

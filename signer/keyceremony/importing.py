@@ -126,11 +126,8 @@ class Importing:
         elif await self.store.public_key(ref) != ref.spki:
             raise Broken("key.damaged", key=ref.name)
         async with self.db.write() as uow:
-            try:
-                await self.credentials.of(uow, allowed.owner, allowed.purpose)
-                follows = True
-            except NotFound:
-                follows = False
+            await self.credentials.hold(uow, allowed.owner, allowed.purpose)
+            follows = await self.credentials.last(uow, allowed.owner, allowed.purpose) is not None
             if await self.credentials.waiting(uow, allowed.owner, allowed.purpose) is not None:
                 raise Conflict("keys.another_waits")
             await Imports(self.clock).use(uow, allowed, ref)

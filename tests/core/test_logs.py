@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from core import logs
 
 
@@ -28,8 +30,7 @@ def test_lines_under_the_level_are_not_written(capsys):
 
 
 def test_of_an_error_its_place_is_told_and_nothing_that_it_says():
-    try:
+    with pytest.raises(RuntimeError) as raised:
         raise RuntimeError("Nguyễn Thị Ổn")
-    except RuntimeError as error:
-        assert (logs.code_of(error), logs.place_of(error).split(":")[0]) == ("RuntimeError", "test_logs.py")
+    assert (logs.code_of(raised.value), logs.place_of(raised.value).split(":")[0]) == ("RuntimeError", "test_logs.py")
     assert logs.place_of(RuntimeError()) == ""

@@ -106,7 +106,10 @@ async def test_an_official_is_named_and_a_citizen_is_not(office, keys):
     assert "Hoàng Thị Ký" in page
     assert "Lê Văn Dân" not in page
     assert f"mã {citizen.id}" in page
-    assert "memory · không dùng cho thật" in page
+    seal = await keys.of(KeyPurpose.SEAL)
+    persons = await keys.of(KeyPurpose.DOCUMENT, citizen.id)
+    assert page.index(f"/keys/{seal.id}") < page.index(f"/keys/{persons.id}")  # however many people there are
+    assert "memory · không dùng cho thật" in await office.page(f"/desk/admin/keys/{persons.id}")
 
 
 async def test_a_stop_is_told_on_every_overview_and_ended_by_two(office, keys):
