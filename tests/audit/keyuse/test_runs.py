@@ -329,7 +329,7 @@ CALL = ("keyuse.call_without_intent", "critical")
         (b"#\n#\n", [("keyuse.line_unreadable", "critical")]),
         (b"#", [("keyuse.line_unreadable", "critical")]),
         (b"", [("keyuse.file_truncated", "critical")]),
-        (gzip.compress(b""), [("keyuse.file_truncated", "critical")]),
+        (gzip.compress(b"", mtime=0), [("keyuse.file_truncated", "critical")]),
         (noise(at=at(10**9)) + sign(digest("forged"), at=at(10**9 + 1)), [CALL, ("keyuse.clock_wrong", "warning")]),
         (noise(at=at(-1_000)) + sign(digest("forged"), at=at(-999)), [CALL, ("keyuse.clock_wrong", "warning")]),
         (noise(at=at(-10)) + sign(digest("forged"), at=at(-9)), [CALL]),
