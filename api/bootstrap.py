@@ -64,6 +64,7 @@ __all__ = [
     "make_sandbox",
     "open_frozen",
     "open_service",
+    "open_tables",
     "require_narrow_rights",
     "signer_work",
     "upgrade_home",
@@ -223,11 +224,18 @@ def _require_home(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def open_frozen(settings: Settings) -> AsyncIterator[LogRelease]:
-    """The log alone, which need not follow its mark: for the ceremony that releases it. Opens no key. Raises ``home.missing``."""
+async def open_tables(settings: Settings) -> AsyncIterator[Database]:
+    """A home's tables alone; opens no key. Raises ``home.missing``, ``home.old_tables``."""
     _require_home(settings)
     async with Database(settings.database) as db:
         await _require_current(db)
+        yield db
+
+
+@asynccontextmanager
+async def open_frozen(settings: Settings) -> AsyncIterator[LogRelease]:
+    """The log alone, which need not follow its mark: for the ceremony that releases it. Opens no key. Raises ``home.missing``."""
+    async with open_tables(settings) as db:
         yield LogRelease(db=db, origin=settings.origin, clock=SystemClock(), highwater=highwater_of(settings))
 
 

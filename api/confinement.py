@@ -7,6 +7,7 @@ key file nor practice passkeys: the kernel refuses, also to its children, and it
 import contextlib
 import ctypes
 import os
+import resource
 import sys
 import tempfile
 from pathlib import Path
@@ -85,6 +86,8 @@ def require_confined(service: Service, confined: bool) -> None:
 
 
 def hide_memory() -> None:
-    """No other process of this account reads the signer's memory (PR_SET_DUMPABLE)."""
+    """No other process of this account reads this one's memory (PR_SET_DUMPABLE), and none that falls leaves it on a disk."""
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError):
         ctypes.CDLL(None).prctl(_DUMPABLE, 0, 0, 0, 0)

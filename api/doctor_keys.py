@@ -14,7 +14,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from api.inner import SignerDoor
-from api.keystores import open_stores
+from api.keystores import open_stores, spends_secret_ids
 from audit.keyuse import looks
 from core.certificates import Certificate
 from core.clock import VIETNAM, Clock, SystemClock, timestamp_text
@@ -58,7 +58,7 @@ async def look(settings: Settings) -> list[Row]:
         return [("keys", False, _said(error))]
     finally:
         await door.close()
-    if _would_spend(settings):
+    if spends_secret_ids(settings):
         return [("key store transit", False, _code("keys.not_looked"))]
     try:
         clock = SystemClock()
@@ -66,12 +66,6 @@ async def look(settings: Settings) -> list[Row]:
             return await KeyDoctor(settings=settings, realm=realm_of(settings), clock=clock, db=db, keys=keys).examine()
     except ServiceError as error:
         return [("key store", False, _said(error))]
-
-
-def _would_spend(settings: Settings) -> bool:
-    """Whether logging in would use up a wrapped secret id that waits for a process."""
-    named = settings.keys == "transit" or settings.vault_url != ""
-    return named and settings.vault_login == "approle" and settings.vault_wrapped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,13 @@ from signer.keystores.uses import BookedKey, BookedStore, UseBook
 if TYPE_CHECKING:
     from core.vault import Vault
 
-__all__ = ["KeyRing", "open_ring", "open_stores", "software_store"]
+__all__ = ["KeyRing", "open_ring", "open_stores", "software_store", "spends_secret_ids"]
+
+
+def spends_secret_ids(settings: Settings) -> bool:
+    """Whether opening the stores uses up a wrapped secret id, which one process can have once."""
+    named = settings.keys == "transit" or settings.vault_url != ""
+    return named and settings.vault_login == "approle" and settings.vault_wrapped
 
 
 def software_store(settings: Settings) -> SoftwareKeyStore:

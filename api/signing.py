@@ -194,13 +194,12 @@ async def open_signer(
     await log.open()
 
     async with db.read() as uow:
-        tsa = await parts.credentials.of(uow, "tsa", KeyPurpose.TSA)
+        tsa, ocsp = await _last(parts, uow, "tsa", KeyPurpose.TSA), await _last(parts, uow, "ocsp", KeyPurpose.OCSP)
         evidence = EmbeddedEvidence(
             db=db, clock=clock, open_key=open_key, sandbox=sandbox,
             root=await parts.credentials.of(uow, "root", KeyPurpose.CA),
             issuing=await parts.credentials.of(uow, "issuing", KeyPurpose.CA),
-            ocsp=await parts.credentials.of(uow, "ocsp", KeyPurpose.OCSP),
-            tsa=tsa, stampers=stamping_anchors(settings, realm),
+            ocsp=ocsp, tsa=tsa, stampers=stamping_anchors(settings, realm),
         )  # fmt: skip
     outbound = outbound_of(settings)
     timestamps = _timestamps(settings, realm, clock, tsa, keys, outbound)
@@ -263,6 +262,12 @@ async def open_signer(
         recalls=Recalls(db=db, clock=clock, directory=parts.directory, desk=copies, notices=notices),
         jobs=jobs,
     )  # fmt: skip
+
+
+async def _last(parts: Records, uow: UnitOfWork, owner: str, purpose: KeyPurpose) -> Credential:
+    """Also of a key that has ended: a signer starts with it and says so where it is wanted, and the next can be made."""
+    credentials = parts.credentials
+    return await credentials.last(uow, owner, purpose) or await credentials.of(uow, owner, purpose)
 
 
 def stamping_anchors(settings: Settings, realm: Realm) -> tuple[TrustAnchor, ...]:

@@ -14,8 +14,8 @@ import pytest
 import structlog
 
 from core.db import Database
-from tests.openbao import OpenBao, binary
-from tests.vault import Vault, vault_binary
+from tests.openbao import binary
+from tests.vault import server_kind, vault_binary
 
 
 class BentClock:
@@ -95,8 +95,7 @@ def openbao(tmp_path_factory: pytest.TempPathFactory):
     """A real OpenBao of this session. Leave it running and unsealed; who stops or seals one starts a server of his own."""
     if vault_binary() is None and binary() is None:
         live_or_skip("OpenBao (bao)")
-    kind = OpenBao if vault_binary() is None else Vault
-    with kind(tmp_path_factory.mktemp("openbao")) as server:
+    with server_kind()(tmp_path_factory.mktemp("openbao")) as server:
         yield server
 
 

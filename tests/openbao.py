@@ -126,6 +126,8 @@ def wait_until(true: Callable[[], Any], what: str, seconds: float = 30.0) -> Non
 class OpenBao:
     """One server in a folder of its own. Stopped or killed, it starts again with what it had, on the same port."""
 
+    product = "openbao"
+
     def __init__(self, folder: Path, *, tls: bool = False, first: "OpenBao | None" = None, node: str = "n1") -> None:
         """``tls``: https with a certificate of an authority of its own (``ca_file``); ``first``: joins that one."""
         program = self._program()

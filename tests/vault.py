@@ -32,8 +32,15 @@ def vault_binary() -> str | None:
     return os.environ.get("DAUSO_TEST_VAULT") or None
 
 
+def server_kind() -> type[OpenBao]:
+    """What the session's server is, for who starts one of his own."""
+    return OpenBao if vault_binary() is None else Vault
+
+
 class Vault(OpenBao):
     """One node without TLS."""
+
+    product = "vault"
 
     @staticmethod
     def _program() -> str | None:

@@ -59,16 +59,21 @@ class Hashes:
             self._known.popitem(last=False)
         return [found[value] for value in inputs]
 
-    async def shown(self, value: Any) -> Any:
-        """A call's body as the file has it: every string in it hidden. Few and the same are asked for. Raises as ``of``."""
+    async def shown(self, value: Any, *, numbers: bool = False) -> Any:
+        """A call's body as the file has it: every string in it hidden. Few and the same are asked for. Raises as ``of``.
+
+        ``numbers``: hidden too, as Vault does with those of a request.
+        """
+        if numbers and isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
         if isinstance(value, str):
             if value not in self._texts:
                 self._texts[value] = f"hmac-sha256:{(await self._hidden(value)).hex()}"
             return self._texts[value]
         if isinstance(value, list):
-            return [await self.shown(each) for each in value]
+            return [await self.shown(each, numbers=numbers) for each in value]
         if isinstance(value, dict):
-            return {name: await self.shown(each) for name, each in value.items()}
+            return {name: await self.shown(each, numbers=numbers) for name, each in value.items()}
         return value
 
     async def _one(self, value: bytes) -> bytes:

@@ -1,6 +1,6 @@
 """One line of an OpenBao or Vault audit file: JSON, a ``request`` before the call is handled and a ``response`` after it.
 
-What is relied on (each seen on OpenBao 2.6.2, ``tests/audit/keyuse/test_live.py``):
+What is relied on (each seen on OpenBao 2.6.2 and Vault 1.21.4, ``tests/audit/keyuse/test_live.py``):
 
 * The response line repeats the request. Strings of ``data`` are ``hmac-sha256:…`` under the device's key, numbers are plain.
   A file with plain strings (``log_raw``) also shows tokens: that is a finding, and nothing in it can be compared.
@@ -12,7 +12,8 @@ What is relied on (each seen on OpenBao 2.6.2, ``tests/audit/keyuse/test_live.py
   display name begins with the way in that it came by.
 * A request that a standby forwards stands twice under one id: it counts once.
 * The file is written by one program, which writes keys in one order and escapes nothing in them: lines that name no mount of
-  ours are set aside without being parsed.
+  ours are set aside without being parsed. Vault's order is that of the alphabet, with time and type last: they are put first.
+* Vault writes every member of a batch's row, a hash of nothing where there was no error; it numbers only what it signed.
 """
 
 import datetime as dt
@@ -26,14 +27,18 @@ from audit.keyuse.hashing import read_hmac
 from audit.keyuse.model import Call, KeyVersion, Operation
 from core.limits import LIMITS
 
-__all__ = ["LOGINS", "LineReader", "RawLine", "time_of"]
+__all__ = ["LOGINS", "LineReader", "RawLine", "in_order", "time_of"]
 
 LOGINS: Final[Mapping[str, str]] = {"approle": "role_name", "kubernetes": "role", "cert": "cert_name"}
 """Mount of a way in → the member of ``metadata`` that names the role."""
 
-_REQUEST_ID = re.compile(rb'"request":\{"id":"([^"]{1,200})"')
+_REQUEST_ID = re.compile(rb'"request":\{(?:"id":"([^"]{1,200})")?')
+"""The first of that name is the server's own; what was sent comes after it. Vault does not begin it with the id."""
 _RULES = re.compile(rb'"path":"(?:[^"]*/)?(?:sys/(?!audit-hash/)|identity/|auth/(?!token/(?:lookup|renew)-self"))')
 """May be one of the server's own rules; left out is what is asked most."""
+_LAST = re.compile(rb',"time":"([^"]{20,40})","type":"(request|response)"\}\n\Z')
+_START = re.compile(rb'(?<![:,\[])\{"')
+"""No value begins here: a line does. Inside a string there is a backslash between the two."""
 _FREE = re.compile(
     r"sys/(?:audit-hash/.+|capabilities(?:-self|-accessor)?|wrapping/(?:unwrap|lookup)|leases/(?:lookup|renew)(?:/.*)?"
     r"|renew(?:/.*)?|mfa/validate)|auth/token/(?:(?:lookup|renew)(?:-self|-accessor)?|revoke-self)|identity/lookup/[^/]+"
@@ -53,8 +58,19 @@ class RawLine(ValueError):
     """The device writes strings in clear."""
 
 
+def in_order(line: bytes) -> bytes:
+    """Time and type first, as OpenBao writes them; also of the second of two lines in one, after a cut."""
+    found = None if line[:9] == b'{"time":"' else _LAST.search(line, max(len(line) - 100, 0))
+    if found is None:
+        return line
+    start = max((each.start() for each in _START.finditer(line)), default=0)
+    rest = line[start + 1 : found.start()]
+    return line[:start] + b'{"time":"%b","type":"%b",%b}\n' % (found[1], found[2], rest)
+
+
 def time_of(line: bytes) -> dt.datetime | None:
-    """The time at the beginning of a line; None where there is none."""
+    """The time of a line; None where there is none."""
+    line = in_order(line)
     if line[:9] != b'{"time":"':
         return None
     try:
@@ -82,16 +98,20 @@ class LineReader:
 
     def read(self, line: bytes) -> list[Call | Operation]:
         """What the line tells. Raises ``ValueError`` for what is no such line, ``RawLine`` for one in clear."""
+        line = in_order(line)
         if line[:9] != b'{"time":"' or line[-2:] != b"}\n" or line.find(b'{"time":"', 1) > 0:
             _parsed(line)  # cut, or two lines in one after a cut
         if not self._mine.search(line) and not _RULES.search(line):
             return []
-        if b'"type":"request"' in line[:120] and (found := _REQUEST_ID.search(line)):
+        if b'"type":"request"' in line[:120] and (found := _REQUEST_ID.search(line)) and found[1]:
             if found[1].decode("ascii", "replace") not in self._seen:
                 self._open[found[1]] = line
             return []
         entry = _parsed(line)
         number = str(entry["request"]["id"])
+        if entry.get("type") == "request" and number not in self._seen:
+            self._open[number.encode()] = line
+            return []
         self._open.pop(number.encode(), None)
         if entry.get("type") != "response" or not self._first_time(number, _time(entry)):
             return []
@@ -125,14 +145,19 @@ class LineReader:
         waiting = [[n.decode(), [_to_json(each) for each in self._asked(n)]] for n in list(self._open)]
         newest = max(self._seen.values(), default=None)
         horizon = dt.timedelta(seconds=LIMITS["keyuse.horizon_seconds"])
-        seen = [[n, at.isoformat()] for n, at in self._seen.items() if newest is not None and at >= newest - horizon]
-        return {"waiting": waiting, "seen": seen, "accessors": self._accessors}
+        seen = [n for n, at in self._seen.items() if newest is not None and at >= newest - horizon]
+        return {
+            "waiting": waiting,
+            "seen": seen,
+            "seen_at": newest and newest.isoformat(),
+            "accessors": self._accessors,
+        }
 
     def load(self, kept: dict[str, Any]) -> None:
         """As ``dump`` gave them."""
         waiting = kept.get("waiting", ())
         self._open.update({number.encode(): [_from_json(each) for each in items] for number, items in waiting})
-        self._seen.update({number: dt.datetime.fromisoformat(at) for number, at in kept.get("seen", ())})
+        self._seen.update({number: dt.datetime.fromisoformat(kept["seen_at"]) for number in kept.get("seen", ())})
         self._accessors.update(kept.get("accessors", {}))
         self._mine = self._pattern()
 
@@ -285,7 +310,7 @@ def _failed(entry: dict[str, Any]) -> bool:
 
 
 def _signed(data: dict[str, Any], response: dict[str, Any]) -> list[tuple[Any, dict[str, Any]]]:
-    """Each input with what became of it: ``signature`` where nothing says that it was refused."""
+    """Each input with what became of it: ``signature`` where nothing says that it was refused, nothing where it was."""
     batch = data.get("batch_input")
     items = [data] if batch is None else batch
     if not isinstance(items, list) or not all(isinstance(each, dict) for each in items):
@@ -295,7 +320,11 @@ def _signed(data: dict[str, Any], response: dict[str, Any]) -> list[tuple[Any, d
     if not isinstance(rows, list) or len(rows) != len(items) or not all(isinstance(row, dict) for row in rows):
         rows = [{}] * len(items)
     made = {"signature": "", "key_version": data.get("key_version")}
-    return [(each.get("input"), row if "error" in row else made | row) for each, row in zip(items, rows, strict=True)]
+    return [(each.get("input"), {} if _refused(row) else made | row) for each, row in zip(items, rows, strict=True)]
+
+
+def _refused(row: dict[str, Any]) -> bool:
+    return "error" in row and not row.get("key_version")
 
 
 def _to_json(item: Call | Operation) -> list[Any]:

@@ -78,9 +78,9 @@ class Permit(NamedTuple):
     """What explains an operation."""
 
     code: str
-    """``keyuse.decided`` or ``keyuse.as_prepared``."""
+    """``keyuse.decided``, ``keyuse.as_prepared`` or ``keyuse.never_owned``."""
     ref: str = ""
-    """The decision's id."""
+    """The decision's id, or the ordered act's."""
 
 
 class Signal(StrEnum):
@@ -182,5 +182,5 @@ class Inputs(Protocol):
     async def of(self, inputs: list[bytes]) -> list[bytes]:
         """HMACs, in order."""
 
-    async def shown(self, value: Any) -> Any:
-        """What was sent, with every string in it as the file has it."""
+    async def shown(self, value: Any, *, numbers: bool = False) -> Any:
+        """What was sent, with every string in it as the file has it; ``numbers``: those too, as Vault has them."""

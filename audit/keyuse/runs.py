@@ -129,7 +129,7 @@ class _Run:
         self.start = dt.datetime.fromisoformat(self.last.carry.get("start", self.since.isoformat()))
         self.checked = dt.datetime.fromisoformat(self.last.carry.get("checked", self.since.isoformat()))
         self.matcher = Matcher(self.hashes, self.start)
-        self.matcher.load(self.last.carry.get("matcher", {}))
+        self.matcher.load(self.last.carry.get("matching", {}))
         self.reader.load(self.last.carry.get("reader", {}))
 
     async def _plan(self, series: Series) -> None:
@@ -300,7 +300,7 @@ class _Run:
             "matched": self.matcher.matched, "hashes": self.hashes.asked, "waiting": self.matcher.size,
         }  # fmt: skip
         carry = {
-            "matcher": self.matcher.dump(), "reader": self.reader.dump(), "memory": self.source.remember(),
+            "matching": self.matcher.dump(), "reader": self.reader.dump(), "memory": self.source.remember(),
             "start": self.start.isoformat(), "checked": self.checked.isoformat(), "caused": self.caused.isoformat(),
         }  # fmt: skip
         run = Saved(

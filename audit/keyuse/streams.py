@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
-from audit.keyuse.lines import LineReader, RawLine, time_of
+from audit.keyuse.lines import LineReader, RawLine, in_order, time_of
 from audit.keyuse.model import Call, Finding, Operation, Severity
 from audit.keyuse.reading import DAMAGED, Line, Piece, Place, Series, next_line, opened
 from core.limits import LIMITS
@@ -132,7 +132,7 @@ class Stream:
 
     def _in_time(self, line: Line, until: dt.datetime, now: dt.datetime, page: Page) -> bytes | None:
         """The line, with a time that can be; None where it is younger than what our side is sure of."""
-        text = line.text
+        text = in_order(line.text)
         if text[:28] == self.second or line.too_long:
             return text
         at = time_of(text)

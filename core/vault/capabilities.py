@@ -9,13 +9,13 @@ __all__ = ["UNKNOWN", "Capabilities", "capabilities_of"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """Sources: OpenBao 2.6.2 (run); Vault's from its documentation, not run."""
+    """Sources: OpenBao 2.6.2 and Vault 1.21.4 (both run); of Vault Enterprise its documentation."""
 
     product: str
     """``openbao``, ``vault`` or empty while nobody has answered."""
     version: str
     ed25519_prehashed: bool
-    """Whether ``prehashed`` with Ed25519 gives Ed25519ph; OpenBao ignores the member and signs the input as it is."""
+    """Whether ``prehashed`` with Ed25519 gives Ed25519ph; OpenBao ignores the member and signs the input as it is, Vault refuses."""
     pagination: bool
     """LIST takes ``after`` and ``limit``."""
     namespaces: bool

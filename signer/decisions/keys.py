@@ -225,10 +225,11 @@ class DisableKey(KeyKind):
         if wanted.revoke:
             for serial in await self._serials(uow, room, key):
                 await ca.revoke(uow, serial, _REASONS[wanted.revoke], room.clock.now())
-        if wanted.revoke or wanted.person:  # other keys stay named, so that their successor can be made beside them
-            for row in await registry.credentials(uow, key):
-                if row.state == "active":
-                    await credentials.retire(uow, row.id)
+        for row in await registry.credentials(uow, key):
+            # one that waits takes nobody's place any more; others stay named beside their successor
+            waits = row.active_from is not None and row.active_from > room.clock.now()
+            if row.state == "active" and (wanted.revoke or wanted.person or waits):
+                await credentials.retire(uow, row.id)
         return {"key": key.id}
 
 

@@ -91,8 +91,11 @@ class Importing:
         return found
 
     async def bring(self, caller: Caller, mounts: Sequence[str], private: Any, allowed: AllowedImport) -> KeyRef:
-        """Into the transit engine. Raises ``vault.*``, ``key.*``, ``keys.weak_key``."""
-        spki = spki_of(private)
+        """Into the transit engine. Raises ``vault.*``, ``key.*``, ``keys.weak_key``, ``keys.can_leave``.
+
+        What is there already is taken up as it would have been brought in, and in no other form.
+        """
+        spki, kind = spki_of(private), _type(private, allowed.algorithm)
         name = full_name(f"{allowed.purpose}-{allowed.id}", allowed.purpose, allowed.algorithm)
         place = place_of(name, mounts)
         path = f"{place}/keys/{name}"
@@ -100,13 +103,15 @@ class Importing:
         if kept is None:
             wrapping = str((await caller.call("GET", f"{place}/wrapping_key")).get("public_key") or "")
             body = {
-                "ciphertext": _wrapped(private, wrapping), "type": _type(private, allowed.algorithm),
+                "ciphertext": _wrapped(private, wrapping), "type": kind,
                 "hash_function": "SHA256", "allow_rotation": False,
             }  # fmt: skip
             await caller.call("POST", f"{path}/import", body)
             kept = await _look(caller, path)
-        if kept is None or kept.latest != 1 or kept.spkis.get(1) != spki:
+        if kept is None or (kept.latest, kept.kind, kept.spkis.get(1)) != (1, kind, spki):
             raise Broken("key.damaged", key=name)
+        if kept.leaky:
+            raise Broken("keys.can_leave", key=name)
         return KeyRef(
             store="transit", place=place, name=name, version=1, purpose=allowed.purpose, algorithm=allowed.algorithm,
             spki=spki,

@@ -8,7 +8,8 @@ own is used, and nothing of the operator's is kept.
 """
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+import ipaddress
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -73,6 +74,12 @@ class Preparation:
             if policy.identity is not Identity.WEB:
                 await self._role(policy)
         return [await self._hand_over(folder, policy) for policy in policies if policy.identity in identities]
+
+    async def lend(self, folder: Path, roles: Collection[str]) -> None:
+        """To this ceremony itself, which signs its protocol beside a signer that keeps what was handed to it. Raises ``vault.*``."""
+        for policy in self.policies():
+            if policy.name in roles:
+                await self._hand_over(folder, policy)
 
     def policies(self) -> list[Policy]:
         """Of every identity."""
@@ -178,10 +185,11 @@ class Preparation:
             path = f"auth/{AUTH}/role/{policy.name}"
             wanted = role(policy.name, policy.identity, self.cidrs)
             found = await self.operator.exists(path)
-            same = found is not None and all(_like(found.get(k), v) for k, v in wanted.items())
-            if not same:
+            wrong = [] if found is None else _differing(found, wanted)
+            if found is None or wrong:
                 await self.operator.call("POST", path, wanted)
-            facts.append((("Vai trò", "Role"), _told("same" if same else "made" if found is None else "changed")))
+            told = _told("made" if found is None else "changed" if wrong else "same")
+            facts.append((("Vai trò", "Role"), told + (f": {', '.join(wrong)}" if wrong else "")))
 
     async def _hand_over(self, folder: Path, policy: Policy) -> Handed:
         """A secret id that only who unwraps it sees, in a file of its own; nobody here ever held it."""
@@ -202,8 +210,13 @@ class Preparation:
         )  # fmt: skip
 
 
-async def look_over(operator: Operator, protocol: Protocol, policies: Sequence[Policy]) -> None:
-    """Read only: audit devices, policies and roles as the server has them. Raises ``keys.policy_differs``, ``keys.no_audit``, ``vault.*``."""
+async def look_over(
+    operator: Operator, protocol: Protocol, policies: Sequence[Policy], cidrs: Collection[str] = ()
+) -> None:
+    """Read only: audit devices, policies and roles as the server has them. ``cidrs``: as they were given to ``keys init``.
+
+    Raises ``keys.policy_differs``, ``keys.role_differs``, ``keys.no_audit``, ``vault.*``.
+    """
     with protocol.step(("Máy chủ: kiểm toán, chính sách, vai trò", "The server: audit, policies, roles")) as facts:
         devices = await operator.call("GET", "sys/audit")
         names = [f"{name.rstrip('/')} ({_kind(value)})" for name, value in sorted(devices.items())]
@@ -215,14 +228,36 @@ async def look_over(operator: Operator, protocol: Protocol, policies: Sequence[P
             found = await operator.exists(f"sys/policies/acl/{policy.name}")
             if found is None or not same_text(policy, str(found.get("policy", ""))):
                 raise Refused("keys.policy_differs", policy=policy.name)
-            set_up = await operator.exists(f"auth/{AUTH}/role/{policy.name}")
-            held = ", ".join(map(str, (set_up or {}).get("token_policies") or ())) or "–"
-            facts.append(((policy.name, f"role: {held}"), policy.sha256))
+            facts.append(((policy.name, await _look_at_role(operator, policy, cidrs)), policy.sha256))
 
 
-def _like(found: Any, wanted: Any) -> bool:
-    """The server writes nothing where we write an empty list."""
-    return (found or None) == (wanted or None)
+async def _look_at_role(operator: Operator, policy: Policy, cidrs: Collection[str]) -> str:
+    """One may be missing: who logs in by certificate or as a pod has none here. Raises ``keys.role_differs``."""
+    found = await operator.exists(f"auth/{AUTH}/role/{policy.name}")
+    if found is None:
+        return "role: –"
+    wanted = {} if policy.identity is Identity.WEB else role(policy.name, policy.identity, cidrs)
+    wrong = _differing(found, wanted) if wanted else ["role"]
+    if wrong:
+        raise Refused("keys.role_differs", role=policy.name, what=", ".join(wrong))
+    return f"role: {_told('same')}"
+
+
+def _differing(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Names of a role's settings that are not as they should be."""
+    return sorted(name for name, value in wanted.items() if _plain(found.get(name)) != _plain(value))
+
+
+def _plain(value: Any) -> Any:
+    """A server writes nothing for an empty list, and one address with or without the length of its network."""
+    return sorted(map(_network, value)) if isinstance(value, list) and value else value or None
+
+
+def _network(text: Any) -> str:
+    try:
+        return str(ipaddress.ip_network(str(text)))
+    except ValueError:
+        return str(text)
 
 
 def _kind(value: Any) -> str:

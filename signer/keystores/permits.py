@@ -7,9 +7,11 @@ import sqlalchemy as sa
 
 from audit.keyuse.model import Inputs, Operation, Permit
 from core.db import Database
+from signer.credentials import credential_table
 from signer.keystores.policies import bundle_sha256
 from signer.keystores.prepared import Prepared
 from signer.keystores.records import import_table, key_table, policy_table, work_table
+from signer.keystores.registry import NEVER_OWNED
 
 __all__ = ["Permits"]
 
@@ -18,6 +20,12 @@ _STEPS: Final = {
 }  # fmt: skip
 """What an act of two administrators is done by, with either product; a destruction ends first what was restored."""
 _SKEW: Final = dt.timedelta(seconds=5)
+_WORK: Final = sa.select(work_table.c.id).join(key_table, key_table.c.id == work_table.c.key_id)
+_NOBODYS: Final = (
+    work_table.c.decision_id.is_(None), key_table.c.why == NEVER_OWNED,
+    ~sa.exists().where(credential_table.c.key.like('%"' + key_table.c.name + '"%')),
+)  # fmt: skip
+"""The end of a key that was made, and that no credential ever named: nobody can miss it."""
 
 
 class Permits:
@@ -36,13 +44,16 @@ class Permits:
         decision = ""
         acts = [act for act, steps in _STEPS.items() if operation.kind in steps and _fits(operation, act)]
         if acts:
-            decision = await self._one(
-                sa.select(w.decision_id).join(key_table, k.id == w.key_id).where(
-                    k.store == self._store, k.place == operation.place, k.name == operation.name,
-                    w.act.in_(acts), w.decision_id.is_not(None), w.ordered_at <= operation.at + _SKEW,
-                    sa.or_(w.done_at.is_(None), w.done_at >= operation.at - _SKEW),
-                )
+            ordered = (
+                k.store == self._store, k.place == operation.place, k.name == operation.name,
+                w.act.in_(acts), w.ordered_at <= operation.at + _SKEW,
+                sa.or_(w.done_at.is_(None), w.done_at >= operation.at - _SKEW),
             )  # fmt: skip
+            decision = await self._one(
+                _WORK.with_only_columns(w.decision_id).where(*ordered, w.decision_id.is_not(None))
+            )
+            if not decision and (work := await self._one(_WORK.where(*ordered, *_NOBODYS))):
+                return Permit("keyuse.never_owned", work)
         if operation.kind in {"import", "wrapping_key"}:
             named = sa.literal(operation.name).startswith(i.purpose + "-" + i.id + ".")
             decision = await self._one(sa.select(i.id).where(
@@ -55,7 +66,7 @@ class Permits:
     async def _prepared_for(self, operation: Operation, hashes: Inputs) -> Permit | None:
         """A call whose body, string by string, is one that a ceremony sends there; a policy also as it was decided by then."""
         for call in self._prepared.calls(operation.path):
-            if await hashes.shown(call.body) != operation.data:
+            if operation.data not in (await hashes.shown(call.body), await hashes.shown(call.body, numbers=True)):
                 continue
             decided = await self._policies_at(operation.at + _SKEW) if call.bundle else None
             if decided is None:

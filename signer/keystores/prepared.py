@@ -37,9 +37,12 @@ def reload(mount: str) -> dict[str, Any]:
 
 
 def role(name: str, identity: Identity, cidrs: Collection[str] = ()) -> dict[str, Any]:
-    """Service tokens without the default policy; those of short-lived identities end with their decision's act."""
+    """Service tokens without the default policy; those of short-lived identities end with their decision's act.
+
+    All that makes a role wider is said, also what the server would set by itself: so it is seen when somebody changed it.
+    """
     common: dict[str, Any] = {
-        "token_policies": [name], "token_no_default_policy": True, "token_type": "service",
+        "bind_secret_id": True, "token_num_uses": 0, "token_explicit_max_ttl": 0, "token_policies": [name], "token_no_default_policy": True, "token_type": "service",
         "token_bound_cidrs": list(cidrs), "secret_id_bound_cidrs": list(cidrs),
     }  # fmt: skip
     if identity in SHORT_LIVED:

@@ -62,7 +62,7 @@ def _importer(server, folder):
     server.add_policy(policy.name, policy.hcl())
     role = {"token_policies": [policy.name], "token_no_default_policy": True, "token_ttl": "15m"}
     server.api("POST", f"auth/approle/role/{policy.name}", role)
-    file = folder / "importer.secret-id"
+    file = folder / f"{policy.name}.secret-id"
     file.write_text(scanner.secret(server.wrapped_secret_id(policy.name)))
     return server.role_id(policy.name), file
 

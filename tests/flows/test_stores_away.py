@@ -8,7 +8,8 @@ from api import bootstrap
 from api.roles import ProcessRole
 from tests.flows import phones, stores, town
 from tests.flows.stores import approved, signer, until, wanted
-from tests.openbao import OpenBao, cluster
+from tests.openbao import cluster
+from tests.vault import server_kind
 
 pytestmark = pytest.mark.live
 
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.live
 @pytest.fixture
 async def house(tmp_path, database_url):
     """(a server of one's own, settings) of a town whose keys it has."""
-    with OpenBao(tmp_path / "bao") as server:
+    with server_kind()(tmp_path / "bao") as server:
         folder = tmp_path / "store"
         folder.mkdir()
         yield server, await town.build(tmp_path / "home", database_url, **stores.transit(server, folder))

@@ -13,25 +13,29 @@ import sqlalchemy as sa
 from api import bootstrap
 from api.bootstrap import Service
 from api.cli.ceremonies.base import Act, Done
+from api.cli.ceremonies.cards import own_login, role_of
 from api.roles import ProcessRole
 from core.approvals.model import Decision
 from core.approvals.records import Approvals, decision_table
 from core.certificates import Certificate
-from core.clock import timestamp_text
+from core.clock import SystemClock, timestamp_text
 from core.db import UnitOfWork
-from core.errors import NotFound, Refused, ServiceError
+from core.directory.records import Directory
+from core.errors import BadInput, NotFound, Refused, ServiceError
+from core.messages import sentence
 from core.values import Digest
 from signer.credentials import Credential
 from signer.keyceremony.protocol import Fact, Outcome, Protocol
-from signer.keyceremony.rotation import Rotation
+from signer.keyceremony.rotation import Rotation, owner_of, require_rotatable
 from signer.keystores.model import KeyPurpose, KeyRef
+from signer.keystores.policies import Identity
 from signer.keystores.records import key_table
-from signer.keystores.registry import KnownKey, Registry
+from signer.keystores.registry import NEVER_OWNED, KnownKey, Registry
 from signer.keystores.stores import KeyStores
 from signer.keystores.transit import TransitKeyStore, mounts_of
 from signer.keystores.work import KeyWork
 
-__all__ = ["DIGEST", "Destroy", "Disable", "End", "KeyAct", "Rotate", "about", "certificate_facts"]
+__all__ = ["DIGEST", "Destroy", "Disable", "End", "HandedAct", "KeyAct", "Rotate", "about", "certificate_facts"]
 
 DIGEST: Final = ("SHA-256 của khóa công khai", "Digest of the public key")
 
@@ -62,8 +66,11 @@ class KeyAct(Act, ABC):
     """One that a whole signer stands behind."""
 
     async def run(self) -> Done:
-        """Raises what opening a home raises; what the act itself refuses stands in its protocol."""
-        async with bootstrap.open_service(self.settings, ProcessRole.SIGNER) as service:
+        """Raises what opening a home raises and what was wrongly asked; what the act itself refuses stands in its protocol."""
+        async with bootstrap.open_tables(self.settings) as db, db.read() as uow:
+            await self.look(uow)
+        settings = own_login(self.settings, self.cards)
+        async with bootstrap.open_service(settings, ProcessRole.SIGNER) as service:
             protocol = _protocol(self.kind, service)
             protocol.product = (await service.parts().store.default.health()).detail
             try:
@@ -74,6 +81,10 @@ class KeyAct(Act, ABC):
                     raise
                 return await self.finish(protocol, service, service.realm, error)
             return await self.finish(protocol, service, service.realm)
+
+    @abstractmethod
+    async def look(self, uow: UnitOfWork) -> None:
+        """What was asked, by itself and by the tables: a slip of the hand must cost no secret id."""
 
     @abstractmethod
     async def act(self, service: Service, protocol: Protocol) -> None:
@@ -89,9 +100,14 @@ class Rotate(KeyAct):
     purpose: KeyPurpose
     at: dt.datetime | None
 
+    async def look(self, uow: UnitOfWork) -> None:
+        """Raises as ``require_rotatable`` and ``owner_of``."""
+        clock = SystemClock()
+        require_rotatable(self.purpose, self.at, clock.now())
+        await owner_of(uow, Directory(clock), self.owner, self.purpose)
+
     async def act(self, service: Service, protocol: Protocol) -> None:
         """Raises as ``Rotation.rotate``."""
-        Rotation.require_rotatable(self.purpose)
         at = "ngay / now" if self.at is None else timestamp_text(self.at)
         asked: list[Fact] = [
             (("Của", "Of"), self.owner), (("Mục đích", "Purpose"), self.purpose.value), (("Chuyển lúc", "Switch at"), at),
@@ -101,7 +117,8 @@ class Rotate(KeyAct):
         with protocol.step(what) as facts:
             facts.extend(asked[:2])
             done = await Rotation(enrolment=service.enrolment).rotate(self.owner, self.purpose, self.at)
-            facts.extend(about(("Khóa cũ", "Old key"), done.old.key))
+            if done.old is not None:
+                facts.extend(about(("Khóa cũ", "Old key"), done.old.key))
             facts.extend(about(("Khóa mới", "New key"), done.new.key))
             facts.extend(certificate_facts(done.new))
             facts.append((("Dùng khóa mới từ", "New key in use from"), timestamp_text(done.at)))
@@ -115,12 +132,32 @@ class Rotate(KeyAct):
 
 
 @dataclass(slots=True, kw_only=True)
-class End(KeyAct):
-    """Disable or destroy: the decision is taken at the desk, its act is done here where the store wants its custodian."""
+class HandedAct(KeyAct, ABC):
+    """One for which a short-lived identity of the store may be handed out."""
 
-    key: str
+    identity: ClassVar[Identity]
     role_id: str
     secret_id_file: Path | None
+
+    async def look(self, uow: UnitOfWork) -> None:
+        """Raises ``keys.no_card``, ``keys.other_card``, ``keys.half_card``."""
+        if bool(self.role_id) != (self.secret_id_file is not None):
+            raise BadInput("keys.half_card")
+        if self.secret_id_file is not None:
+            role_of(self.secret_id_file, self.identity)
+
+
+@dataclass(slots=True, kw_only=True)
+class End(HandedAct):
+    """Disable or destroy: the decision is taken at the desk, its act is done here where the store wants its custodian."""
+
+    identity: ClassVar[Identity] = Identity.CUSTODIAN
+    key: str
+
+    async def look(self, uow: UnitOfWork) -> None:
+        """Raises ``key.unknown``, and as every act with an identity of its own."""
+        await HandedAct.look(self, uow)
+        await self._find(uow, Registry(SystemClock()))
 
     @asynccontextmanager
     async def stores(self, service: Service) -> AsyncIterator[KeyStores]:
@@ -130,7 +167,7 @@ class End(KeyAct):
             yield opened
             return
         mounts = mounts_of(self.settings.transit_mounts)
-        async with self.handed("dauso-custodian", self.role_id, self.secret_id_file) as vault:
+        async with self.handed(self.identity, self.role_id, self.secret_id_file) as vault:
             others = [each for each in opened.all() if each.name != TransitKeyStore.name]
             yield KeyStores(TransitKeyStore(vault, mounts, admin=vault, clock=service.clock), *others)
 
@@ -146,7 +183,9 @@ class End(KeyAct):
         with protocol.step(("Quyết định của hai quản trị viên", "What two administrators decided")) as facts:
             for each in decisions:
                 facts.append((("Quyết định", "Decision"), f"{each.id}: {each.state}, {each.votes}/2"))
-            if not any(each.state == "applied" for each in decisions):
+            if key.why == NEVER_OWNED and self.kind == Disable.kind:  # nobody's: there was nothing to decide
+                facts.append((("Không cần", "None needed"), f"{sentence(key.why)} / {sentence(key.why, 'en')}"))
+            elif not any(each.state == "applied" for each in decisions):
                 self.next.append(
                     f"hai quản trị viên quyết định tại / two administrators decide at {service.settings.url}/desk"
                 )

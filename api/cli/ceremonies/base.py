@@ -11,10 +11,11 @@ import typer
 
 from api import bootstrap
 from api.bootstrap import Service
+from api.cli.ceremonies.cards import own_login, role_of
 from api.cli.show import err, out, print_json
 from api.roles import ProcessRole
 from core.clock import VIETNAM
-from core.errors import BadInput, Refused, ServiceError
+from core.errors import BadInput, Refused, ServiceError, Unavailable
 from core.logs import logger
 from core.messages import sentence
 from core.settings import Settings
@@ -23,6 +24,8 @@ from core.vault import AppRole, TokenFile, Vault, VaultConfig
 from signer.keyceremony.operator import Operator
 from signer.keyceremony.paper import ProtocolDesk, compose, keep
 from signer.keyceremony.protocol import Both, Fact, Protocol
+from signer.keystores.policies import Identity
+from signer.keystores.prepared import AUTH
 
 __all__ = ["Act", "Done", "end", "secret"]
 
@@ -79,7 +82,11 @@ class Act:
     settings: Settings
     out: Path | None
     yes: bool
+    cards: Path | None = None
+    """Folder of the secret ids with which this ceremony logs in."""
     kind: ClassVar[str]
+    must_sign: ClassVar[bool] = True
+    """Whether a protocol that nobody could sign is a failure."""
     next: list[str] = field(default_factory=list)
 
     async def attend(self, protocol: Protocol, realm: Realm | None) -> None:
@@ -136,13 +143,14 @@ class Act:
         return Operator(config, token)
 
     @asynccontextmanager
-    async def handed(self, role: str, role_id: str, file: Path) -> AsyncIterator[Vault]:
-        """A session of the identity that was handed out for one act, however the signer itself logs in. Raises ``vault.*``."""
-        config, mount = self.config(), self.settings.vault_mount or "approle"
-        login = AppRole(
-            role_id=role_id, secret_id_file=file, creation_path=f"auth/{mount}/role/{role}/secret-id", mount=mount
-        )
-        vault = Vault(replace(config, login=login))
+    async def handed(self, identity: Identity, role_id: str, file: Path) -> AsyncIterator[Vault]:
+        """A session of the identity that was handed out for one act, however the signer itself logs in.
+
+        Raises ``vault.*``, ``keys.no_card``, ``keys.other_card``.
+        """
+        made_at = f"auth/{AUTH}/role/{role_of(file, identity)}/secret-id"
+        login = AppRole(role_id=role_id, secret_id_file=file, creation_path=made_at, mount=AUTH)
+        vault = Vault(replace(self.config(), login=login))
         try:
             await vault.start()
             yield vault
@@ -151,11 +159,12 @@ class Act:
 
     # ------------------------------------------------------------------------------------------------------- the paper
     @asynccontextmanager
-    async def signing(self, settings: Settings) -> AsyncIterator[Service | None]:
+    async def signing(self, settings: Settings, cards: Path | None) -> AsyncIterator[Service | None]:
         """A signer for the paper; None where none can be opened now."""
         held, service = AsyncExitStack(), None
         try:
-            service = await held.enter_async_context(bootstrap.open_service(settings, ProcessRole.SIGNER))
+            opened = bootstrap.open_service(own_login(settings, cards), ProcessRole.SIGNER)
+            service = await held.enter_async_context(opened)
         except ServiceError as error:
             logger().warning("keys.protocol_unsigned", code=error.code)
         try:
@@ -172,9 +181,12 @@ class Act:
         """Compose, sign where there is a key for it, keep. A ceremony that failed leaves its protocol too."""
         done = Done(good=error is None and protocol.good, next=self.next)
         if error is not None:
-            done.code, done.said = error.code, f"{error.say('vi')} / {error.say('en')} ({error.code})"
+            self._say(done, error)
         data = None if service is None else await self._signed(protocol, service)
         done.signed = data is not None
+        if self.must_sign and not done.signed and realm is not None:  # before there is a realm nothing can sign
+            done.good = False
+            self._say(done, Unavailable("keys.unsigned"))
         if data is None:
             s = self.settings
             data = await asyncio.to_thread(
@@ -189,6 +201,12 @@ class Act:
             for step in protocol.steps if step.code and (error is None or step.code != error.code)
         ]  # fmt: skip
         return done
+
+    @staticmethod
+    def _say(done: Done, error: ServiceError) -> None:
+        """The first that went wrong is what is said."""
+        if not done.code:
+            done.code, done.said = error.code, f"{error.say('vi')} / {error.say('en')} ({error.code})"
 
     @staticmethod
     async def _signed(protocol: Protocol, service: Service) -> bytes | None:

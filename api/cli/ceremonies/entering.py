@@ -12,17 +12,22 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from api.bootstrap import Service
-from api.cli.ceremonies.acts import DIGEST, KeyAct, about, certificate_facts
+from api.cli.ceremonies.acts import DIGEST, HandedAct, about, certificate_facts
 from api.cli.ceremonies.base import secret
 from api.cli.show import read_file
 from core.certificates import Certificate
+from core.clock import SystemClock
+from core.db import UnitOfWork
+from core.directory.records import Directory
 from core.errors import BadInput, NotFound, Unavailable
 from signer.keyceremony.importing import Caller, Importing, chain_of, load_private
 from signer.keyceremony.moving import Files, Leaving, Moved, Moving
 from signer.keyceremony.protocol import Fact, Outcome, Protocol
-from signer.keystores.allowed import AllowedImport
+from signer.keyceremony.rotation import owner_of
+from signer.keystores.allowed import SERVICES, AllowedImport
 from signer.keystores.memory import spki_of
 from signer.keystores.model import KeyPurpose, KeyRef, KeyStore
+from signer.keystores.policies import Identity
 from signer.keystores.records import import_table
 from signer.keystores.transit.naming import mounts_of
 
@@ -45,11 +50,10 @@ def _store(service: Service, name: str) -> KeyStore:
 
 
 @dataclass(slots=True, kw_only=True)
-class Entering(KeyAct):
+class Entering(HandedAct):
     """One for which the store's importer is handed out."""
 
-    role_id: str
-    secret_id_file: Path | None
+    identity: ClassVar[Identity] = Identity.IMPORTER
 
     @property
     def mounts(self) -> tuple[str, ...]:
@@ -63,7 +67,7 @@ class Entering(KeyAct):
             async with await self.operator(None) as session:
                 yield session
         else:
-            async with self.handed("dauso-importer", self.role_id, self.secret_id_file) as vault:
+            async with self.handed(self.identity, self.role_id, self.secret_id_file) as vault:
                 yield vault
 
 
@@ -77,10 +81,17 @@ class Import(Entering):
     spki_sha256: str
     chain: Path | None
 
-    async def act(self, service: Service, protocol: Protocol) -> None:
-        """Raises ``keys.*``, ``key.*``, ``vault.*``."""
+    async def look(self, uow: UnitOfWork) -> None:
+        """Raises ``keys.which_key``, ``cli.no_such_file``, and as every act with an identity of its own."""
+        await Entering.look(self, uow)
         if (self.key_file is None) == (not self.cka_id):
             raise BadInput("keys.which_key")
+        for file in (self.key_file, self.chain):
+            if file is not None:
+                read_file(file)
+
+    async def act(self, service: Service, protocol: Protocol) -> None:
+        """Raises ``keys.*``, ``key.*``, ``vault.*``."""
         importing = Importing(
             db=service.db, clock=service.clock, realm=service.realm, credentials=service.credentials, store=service.enrolment.store
         )  # fmt: skip
@@ -146,6 +157,12 @@ class Move(Entering):
 
     kind: ClassVar[str] = "move"
     owners: Sequence[str]
+
+    async def look(self, uow: UnitOfWork) -> None:
+        """Raises ``directory.no_such_agency``, and as every act with an identity of its own."""
+        await Entering.look(self, uow)
+        for owner in self.owners:
+            await owner_of(uow, Directory(SystemClock()), owner, SERVICES.get(owner, KeyPurpose.QR))
 
     async def act(self, service: Service, protocol: Protocol) -> None:
         """Raises as ``Moving``, and ``key.no_such_store`` where one of the two stores is not opened."""

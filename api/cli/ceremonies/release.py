@@ -55,6 +55,7 @@ class Release(Act):
     """Two people, once; ``audit/release.py`` says what a crash leaves."""
 
     kind: ClassVar[str] = RELEASE
+    must_sign: ClassVar[bool] = False
     reason: str
 
     async def run(self) -> Done:
@@ -68,7 +69,7 @@ class Release(Act):
                 released = await self._release(log, protocol, realm, seen)
             except ServiceError as error:
                 return await self.finish(protocol, None, realm, error)
-        async with self.signing(self.settings) as service:
+        async with self.signing(self.settings, self.cards) as service:
             await self._published(service, protocol, released)
             return await self.finish(protocol, service, realm)
 

@@ -1,5 +1,6 @@
 """Ceremonies about whole stores: prepare one, and take stock of all with witnesses."""
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final
@@ -7,9 +8,10 @@ from typing import ClassVar, Final
 from api import bootstrap
 from api.bootstrap import Service
 from api.cli.ceremonies.base import Act, Done
+from api.cli.ceremonies.cards import own_login
 from api.cli.ceremonies.views import places_of
 from api.doctor_keys import KeyDoctor, realm_of
-from api.keystores import open_stores
+from api.keystores import open_stores, spends_secret_ids
 from api.roles import ProcessRole
 from core.clock import SystemClock, timestamp_text
 from core.db import Database
@@ -45,6 +47,11 @@ class Init(Act):
 
     async def run(self) -> Done:
         """Raises what stops it before its first step; what fails later stands in the protocol."""
+        with tempfile.TemporaryDirectory(prefix="dauso-") as own:
+            return await self._run(Path(own))
+
+    async def _run(self, own: Path) -> Done:
+        """``own``: a folder for what this ceremony itself logs in with."""
         store, realm = self.store or self.settings.keys, None
         if store not in {"transit", "pkcs11", "software"}:
             raise BadInput("keys.no_policies", store=store)
@@ -54,7 +61,7 @@ class Init(Act):
         await self.attend(protocol, realm)
         failed: ServiceError | None = None
         try:
-            await (self._transit(protocol, realm) if store == "transit" else self._other(store, protocol))
+            await (self._transit(protocol, realm, own) if store == "transit" else self._other(store, protocol))
         except ServiceError as error:
             if not protocol.steps:
                 raise
@@ -64,10 +71,10 @@ class Init(Act):
         settings = self.settings
         if settings.keys == "software":  # its keys may be named in settings, and not made yet
             settings = settings.model_copy(update={"vault_url": ""})
-        async with self.signing(settings) as service:
+        async with self.signing(settings, self.cards or own) as service:
             return await self.finish(protocol, service, realm, failed)
 
-    async def _transit(self, protocol: Protocol, realm: Realm | None) -> None:
+    async def _transit(self, protocol: Protocol, realm: Realm | None, own: Path) -> None:
         identities = self._identities()
         places = places_of(self.settings, self.mounts, self.agency)
         await self.confirm(
@@ -80,6 +87,8 @@ class Init(Act):
                 decided=await self._decided(realm), cidrs=self.cidrs,
             )  # fmt: skip
             handed = await work.run(self.folder or self.settings.home / "handed", identities)
+            if realm is not None and self.cards is None and spends_secret_ids(self.settings):
+                await work.lend(own, {self.settings.vault_role, self.settings.vault_enroller_role})
         self.next += self._next(handed)
 
     def _identities(self) -> list[Identity]:
@@ -118,7 +127,7 @@ class Init(Act):
     async def _other(self, store: str, protocol: Protocol) -> None:
         """A token or a folder: nothing is made, it is only asked."""
         clock = SystemClock()
-        settings = self.settings.model_copy(update={"keys": store})
+        settings = self.settings.model_copy(update={"keys": store, "vault_url": ""})  # no other is opened
         with protocol.step(("Kho trả lời", "The store answers")) as facts:
             async with Database(settings.database) as db, open_stores(settings, clock, db) as keys:
                 health = await keys.default.health()
@@ -137,11 +146,14 @@ class Ceremony(Act):
     """Takes stock of everything: read from the server, shown, confirmed by those present."""
 
     kind: ClassVar[str] = "ceremony"
+    agency: str
     token_file: Path | None
+    cidrs: tuple[str, ...]
 
     async def run(self) -> Done:
-        """Raises what opening a home raises."""
-        async with bootstrap.open_service(self.settings, ProcessRole.SIGNER) as service:
+        """Raises what opening a home raises, ``keys.needs_cards``, ``keys.no_card``."""
+        settings = own_login(self.settings, self.cards)
+        async with bootstrap.open_service(settings, ProcessRole.SIGNER) as service:
             protocol = Protocol(clock=service.clock, kind=self.kind, store=service.parts().store.name)
             protocol.product = (await service.parts().store.default.health()).detail
             await self.attend(protocol, service.realm)
@@ -162,10 +174,10 @@ class Ceremony(Act):
 
     async def _server(self, service: Service, protocol: Protocol) -> None:
         """Policies, roles and audit devices, with the rights of a person: the service's own may not see them."""
-        places = places_of(self.settings, "", "")
+        places = places_of(self.settings, "", self.agency)
         async with await self.operator(self.token_file) as operator:
-            made = [policy_for(each, places) for each in Identity]
-            await look_over(operator, protocol, made)
+            made = [policy_for(each, places, self.agency) for each in Identity]
+            await look_over(operator, protocol, made, self.cidrs)
         await self.confirm(protocol.steps[-1].what, protocol.steps[-1].facts)
 
     async def _checks(self, service: Service, protocol: Protocol) -> None:
@@ -178,7 +190,7 @@ class Ceremony(Act):
         facts = [((name, "ok" if good else "NOT WELL"), detail) for name, good, detail in rows]
         what = ("Kiểm tra kho và khóa", "Stores and keys examined")
         await self.confirm(what, facts)
-        protocol.add(what, Outcome.WARNING if bad else Outcome.DONE, *facts, code="keys.not_well" if bad else "")
+        protocol.add(what, Outcome.FAILED if bad else Outcome.DONE, *facts, code="keys.not_well" if bad else "")
 
     async def _keys(self, service: Service, protocol: Protocol, purpose: KeyPurpose) -> None:
         async with service.db.read() as uow:

@@ -22,9 +22,7 @@ from signer.keystores.transit.naming import mounts_of
 __all__ = ["listed", "places_of", "policies"]
 
 
-def policies(
-    settings: Settings, store: str, identity: str, mounts: str, agency: str
-) -> tuple[list[Policy], str]:
+def policies(settings: Settings, store: str, identity: str, mounts: str, agency: str) -> tuple[list[Policy], str]:
     """The policies asked for, and the digest of the whole set.
 
     Raises ``keys.no_policies``, ``keys.unknown_identity``, ``key.bad_mounts``.

@@ -25,6 +25,10 @@ __all__ = ["REFUSED_ITEM", "Asked", "Kept", "as_key_error", "creation", "read_ro
 _FORM: Final = re.compile(r"vault:v([1-9][0-9]{0,8}):(.+)", re.ASCII)
 _SALTED: Final = SignatureAlgorithm.RSA_PSS_SHA256
 
+_LEAKY: Final = (
+    "exportable", "allow_plaintext_backup", "derived", "auto_rotate_period", "imported_key_allow_rotation",
+)  # fmt: skip
+
 REFUSED_ITEM: Final = object()
 """The server says that this item was not signed; why is asked afterwards."""
 
@@ -119,7 +123,9 @@ class Kept:
     """The server signs with no version below this one."""
     soft_deleted: bool
     leaky: bool
-    """Exportable, in plain backups, derived, imported or rotated by itself: not a key that we made."""
+    """Exportable, in plain backups, derived or rotated: not as we have keys made, nor as we bring them in."""
+    imported: bool
+    """From outside."""
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> "Kept":
@@ -134,10 +140,8 @@ class Kept:
                 made={n: dt.datetime.fromisoformat(_to_microseconds(v["creation_time"])) for n, v in told.items()},
                 disabled_below=int(data["min_encryption_version"]),
                 soft_deleted=bool(data.get("soft_deleted")),
-                leaky=any(
-                    data.get(flag) for flag in ("exportable", "allow_plaintext_backup", "derived", "imported_key")
-                )
-                or bool(data.get("auto_rotate_period")),
+                leaky=any(data.get(flag) for flag in _LEAKY),
+                imported=bool(data.get("imported_key")),
             )
         except (KeyError, TypeError, ValueError, AttributeError):
             raise Unavailable("key.unavailable") from None

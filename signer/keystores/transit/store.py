@@ -111,7 +111,7 @@ class TransitKeyStore:
         kept = Kept.of(answer) if "keys" in answer else await self._read(maker, path, full)
         if kept.latest != 1 or kept.soft_deleted or not kept.spkis or kept.made[1] < since:
             raise Conflict("key.exists", key=full)
-        if kept.leaky or kept.kind != TYPES[algorithm]:
+        if kept.leaky or kept.imported or kept.kind != TYPES[algorithm]:
             raise Broken("key.damaged", key=full)
         return kept.spkis[1]
 

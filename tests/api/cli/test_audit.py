@@ -47,11 +47,11 @@ class Office:
         server.add_policy(policy.name, policy.hcl())
         self.token = folder / "auditor.token"
         self.token.write_text(server.token_for(policy.name))
+        self.since = f"{CLOCK.now().astimezone(VIETNAM):%Y-%m-%dT%H:%M:%S}"
         self.role = server.role("signing")
         server.add_policy("signing", 'path "transit/sign/+" { capabilities = ["update"] }')
         login = {"role_id": server.role_id(self.role), "secret_id": server.secret_id(self.role)}
         self.signer = server.api("POST", "auth/approle/login", login, token="")["auth"]["client_token"]
-        self.since = f"{CLOCK.now().astimezone(VIETNAM):%Y-%m-%dT%H:%M:%S}"
 
     def env(self, **more):
         return {

@@ -4,6 +4,8 @@ import asyncio
 import datetime as dt
 import json
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,12 +18,14 @@ from core.approvals.records import Approvals, decision_table
 from core.clock import VIETNAM, SystemClock
 from core.db import Database
 from core.directory.records import Directory, person_table
+from core.errors import Unavailable
 from core.settings import Settings
 from core.values import Realm
 from signer.keystores.policies import Identity, policy_for
 from signer.keystores.records import key_table
 from signer.keystores.registry import Registry
 from tests.api.cli.test_commands import dauso, rows, runner
+from tests.flows import town
 
 
 @pytest.fixture(scope="module")
@@ -109,12 +113,46 @@ def test_a_qr_key_is_rotated_and_its_list_published(home, tmp_path):
         (("log", "--purpose", "log"), "keys.log_key_stays"),
         (("issuing", "--purpose", "ca"), "keys.ca_key_stays"),
         (("H1", "--at", "tomorrow"), "keys.bad_time"),
+        (("H1", "--at", "25/11/2020"), "keys.switch_time"),
+        (("H1", "--purpose", "qr", "--at", "25/11/2020"), "keys.qr_at_once"),
+        (("H99.1", "--purpose", "document"), "keys.person_enrols"),
+        (("H99.1",), "directory.no_such_agency"),
+        (("H1", "--purpose", "tsa"), "keys.no_such_owner"),
     ],
 )
-def test_what_cannot_be_rotated_says_why_and_leaves_no_protocol(home, arguments, code):
+def test_what_cannot_be_rotated_says_why_and_leaves_no_protocol(home, arguments, code, monkeypatch):
+    opens_no_store(monkeypatch)
     before = sorted((home / "protocols").glob("*")) if (home / "protocols").exists() else []
     assert rows(dauso(home, "keys", "rotate", *arguments, "--yes", "--json", code=1))[0]["error"] == code
     assert (sorted((home / "protocols").glob("*")) if (home / "protocols").exists() else []) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("disable", "nobody"), "key.unknown"),
+        (("destroy", "nobody"), "key.unknown"),
+        (("disable", "nobody", "--role-id", "x"), "keys.half_card"),
+        (("move", "log", "H99.1"), "directory.no_such_agency"),
+        (("move", "log", "--role-id", "x", "--secret-id-file", "no/dauso-importer.secret-id"), "keys.no_card"),
+        (("move", "log", "--role-id", "x", "--secret-id-file", "dauso-custodian.secret-id"), "keys.other_card"),
+        (("move", "log", "--role-id", "x", "--secret-id-file", "importer.secret-id"), "keys.other_card"),
+        (("import",), "keys.which_key"),
+        (("import", "--key-file", "no/key.pem"), "cli.no_such_file"),
+    ],
+)
+def test_a_slip_of_the_hand_opens_no_store(home, arguments, code, monkeypatch):
+    opens_no_store(monkeypatch)
+    assert rows(dauso(home, "keys", *arguments, "--yes", "--json", code=1))[0]["error"] == code
+
+
+def opens_no_store(monkeypatch):
+    """Opening one may cost a secret id that is good once."""
+
+    def never(*_):
+        raise AssertionError
+
+    monkeypatch.setattr("api.bootstrap.open_ring", never)
 
 
 def test_a_person_says_who_is_there_and_agrees(home, tmp_path):
@@ -206,6 +244,57 @@ def test_a_ceremony_counts_every_key_and_says_what_is_well(home, tmp_path):
     assert done["signed"]
     digests = {each["value"] for each in done["facts"]}
     assert {row["spki_sha256"] for row in listed(home) if row["purpose"] in {"seal", "log", "tsa"}} <= digests
+
+
+def test_a_ceremony_that_finds_something_not_well_fails_and_goes_on_to_its_end(home, tmp_path):
+    file = home / "keys" / f"{seal(home)[-1]['key']}.v1.key"
+    hidden = file.rename(file.with_suffix(".away"))
+    try:
+        (done,) = rows(dauso(home, "keys", "ceremony", "--yes", "--out", tmp_path / "bad.pdf", "--json", code=1))
+    finally:
+        hidden.rename(file)
+    assert (done["good"], done["signed"]) == (False, True)
+    told = [f"{each['what']} {each['value']}" for each in done["facts"]]
+    assert any("NOT WELL" in each and "key.missing" in each for each in told)
+    assert any("Something is not well" in each for each in told)
+
+
+def test_a_ceremony_whose_protocol_nobody_can_sign_fails(home, tmp_path, monkeypatch):
+    async def away(*_):
+        raise Unavailable("key.sealed")
+
+    monkeypatch.setattr("signer.keyceremony.paper.ProtocolDesk.issue", away)
+    paper = tmp_path / "bare.pdf"
+    line = ("keys", "rotate", "H1", "--yes", "--out", paper)
+    (done,) = rows(dauso(home, *line, "--json", code=1))
+    assert (done["good"], done["signed"], done["error"]) == (False, False, "keys.unsigned")
+    assert paper.exists(), "what was done is told all the same"
+    assert done["facts"]
+
+
+MEMORY = """
+import ctypes, resource
+import api.cli.ceremonies as ceremonies
+from api.cli.app import app
+from api.cli.ceremonies import base
+
+def look(*_):
+    print("dumpable", ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), "core", *resource.getrlimit(resource.RLIMIT_CORE))
+    raise SystemExit(0)
+
+base.secret = ceremonies.policies = look
+app()
+"""
+
+
+@pytest.mark.parametrize("command", [("init", "--store", "transit", "--mounts", "transit-a"), ("policy",)])
+def test_the_memory_of_a_command_about_keys_is_nobodys_and_lands_on_no_disk(tmp_path, command):
+    told = subprocess.run(
+        [sys.executable, "-P", "-c", MEMORY, "--home", str(tmp_path), "keys", *command],
+        input="Nguyễn Văn Mẫu\ny\n", capture_output=True, text=True, check=False, cwd="/",
+        env=town.environment() | {"DAUSO_VAULT_URL": "http://127.0.0.1:9"},
+    )  # fmt: skip
+    assert "dumpable 0 core 0 0" in told.stdout, told.stderr
 
 
 def _tomorrow():

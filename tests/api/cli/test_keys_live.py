@@ -11,20 +11,24 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from api import bootstrap
+from api.cli import ceremonies
 from api.roles import ProcessRole
+from core.errors import ServiceError
 from core.settings import Settings
 from core.values import Digest
 from signer.keystores.memory import spki_of
 from signer.keystores.model import KeyPurpose
 from signer.keystores.policies import Identity, policy_for
 from signer.keystores.registry import Registry
+from signer.keystores.transit.answers import Kept
 from tests import scanner
 from tests.api.cli.test_commands import dauso, rows
 from tests.conftest import live_or_skip
 from tests.flows import stores
 from tests.flows.deciding import administrators, decide
-from tests.openbao import OpenBao, binary
+from tests.openbao import binary
 from tests.signer.keyceremony.papers import authority, certificate_over
+from tests.vault import server_kind
 
 pytestmark = pytest.mark.live
 
@@ -88,10 +92,10 @@ class House:
         assert f"--role-id {role_id} --secret-id-file {file}" in line, "as the next command wants it"
         return "--role-id", role_id, "--secret-id-file", file
 
-    def run(self, *arguments, code=0, typed="", as_json=True):
+    def run(self, *arguments, code=0, typed="", as_json=True, env=None):
         """``dauso keys …``; its last line, or all of its answer."""
         more = ["--json"] if as_json else []
-        done = dauso(self.home, "keys", *arguments, *more, code=code, input=typed, env=self.env)
+        done = dauso(self.home, "keys", *arguments, *more, code=code, input=typed, env=env or self.env)
         return json.loads(done.stdout.splitlines()[-1]) if as_json else done
 
     def listed(self, purpose):
@@ -107,7 +111,7 @@ def house(tmp_path_factory):
     if binary() is None:
         live_or_skip("OpenBao (bao)")
     home = tmp_path_factory.mktemp("entering") / "home"
-    with OpenBao(home.parent / "bao") as server:
+    with server_kind()(home.parent / "bao") as server:
         dauso(home, "init", "--realm", "training", "--json")
         dauso(home, "agency", "add", "--code", "H1", "--name", "UBND xã Đường Lâm", "--parent", "UBND tỉnh Ví Dụ")
         made = House(home, server)
@@ -148,7 +152,7 @@ def test_a_decided_seal_comes_in_by_the_importer_that_was_handed_out(house, tmp_
     assert told["error"] == "keys.wrong_chain"
     for typed, code in (("khac\n", "keys.unreadable_key"), ("mat khau cua tep\n\n", "keys.no_token")):
         assert house.run("import", "--key-file", file, "--yes", code=1, typed=typed)["error"] == code
-    nothing = tmp_path / "no.secret-id"
+    nothing = tmp_path / "dauso-importer.secret-id"
     nothing.write_text("hvs.nothing")
     told = house.run(
         "import", "--key-file", file, "--role-id", "x", "--secret-id-file", nothing, "--yes", code=1, **passphrase
@@ -168,6 +172,8 @@ def test_a_decided_seal_comes_in_by_the_importer_that_was_handed_out(house, tmp_
     assert "imported from elsewhere on" in row["came"]
     assert not options[-1].exists(), "it was good once"
     told = house.run("import", "--key-file", file, *options, "--yes", code=1, **passphrase)
+    assert told["error"] == "keys.no_card"
+    told = house.run("import", "--key-file", file, "--yes", code=1, **passphrase)
     assert told["error"] == "key.import_used"
 
 
@@ -221,13 +227,13 @@ def test_an_operators_token_does_in_the_importers_place(house):
 
 def test_files_that_do_not_open_are_said(house):
     house.decided("key.move", {"key": house.key("lists", KeyPurpose.LIST).id})
-    key_file = house.home / "key-file"
+    options, key_file = house.hand_over(), house.home / "key-file"
     kept = key_file.read_bytes()
     try:
         key_file.rename(house.folder / "away")
         assert house.run("move", "lists", "--yes", code=1)["error"] == "key.no_such_store"
         key_file.write_bytes(os.urandom(32))
-        told = house.run("move", "lists", *house.hand_over(), "--yes", code=1)
+        told = house.run("move", "lists", *options, "--yes", code=1)
         assert told["error"] == "key.damaged"
         assert (told["good"], told["signed"]) == (False, False), "the sheets' key is in those files too"
     finally:
@@ -260,15 +266,15 @@ def test_identities_are_handed_out_as_what_comes_next_wants_them(house):
 
 
 def test_a_decided_end_waits_for_its_custodian(house):
-    house.run("rotate", "report", "--purpose", "report", "--yes")
-    key = house.key("report", KeyPurpose.REPORT)
+    key = house.key("", KeyPurpose.QR)
     assert key.ref.store == "transit"
+    house.run("rotate", "H1", "--purpose", "qr", "--yes")
     house.decided("key.disable", {"key": key.id, "why": "Đổi khóa", "revoke": ""})
     told = house.run("disable", key.id, "--yes")
     assert any(": due, " in fact["value"] for fact in told["facts"]), "the signer's own identity may not"
     told = house.run("disable", key.id, *house.hand_over("custodian"), "--yes")
     assert any(": done, " in fact["value"] for fact in told["facts"]), told
-    assert house.server.api("GET", f"transit/keys/{key.ref.name}")["data"].get("soft_deleted") is True
+    assert Kept.of(house.server.api("GET", f"transit/keys/{key.ref.name}")["data"]).is_disabled(key.ref.version)
 
 
 # -------------------------------------------------------------------------------------------------------- taking stock
@@ -288,3 +294,99 @@ def test_a_ceremony_reads_the_server_with_a_persons_rights_and_finds_what_was_ch
         house.server.add_policy(policy.name, policy.hcl())
     told = house.run("ceremony", "--yes", code=1, typed="\n")
     assert told["error"] == "keys.no_token"
+
+
+# ------------------------------------------------------------------------------------- AppRole: a secret id is good once
+def names(folder):
+    return {each.name for each in folder.iterdir()}
+
+
+BOTH = {"dauso-signer.secret-id", "dauso-enroller.secret-id"}
+
+
+@pytest.fixture
+def laid(house, tmp_path):
+    """(settings, folder): what the signer's own start needs lies there, as ``keys init`` hands it over."""
+    folder = tmp_path / "signer"
+    house.init("signer,enroller", "--folder", folder)
+    env = house.env | {"DAUSO_VAULT_WRAPPED": "true"}
+    for prefix, role in (("", "dauso-signer"), ("ENROLLER_", "dauso-enroller")):
+        env |= {
+            f"DAUSO_VAULT_{prefix}ROLE": role, f"DAUSO_VAULT_{prefix}ROLE_ID": house.server.role_id(role),
+            f"DAUSO_VAULT_{prefix}SECRET_ID_FILE": str(folder / f"{role}.secret-id"),
+        }  # fmt: skip
+    return env, folder
+
+
+def test_a_ceremony_has_cards_of_its_own_and_never_takes_the_signers(house, laid, tmp_path):
+    env, signers = laid
+    before = {each.name: each.read_text() for each in signers.iterdir()}
+    assert set(before) == BOTH
+    rotate = ("rotate", "lists", "--purpose", "list", "--yes")
+    for line in (
+        rotate,
+        ("ceremony", "--yes"),
+        ("move", "log", "--yes"),
+        ("disable", house.listed("seal")[0]["key"], "--yes"),
+    ):
+        assert house.run(*line, code=1, env=env)["error"] == "keys.needs_cards"
+    told = house.run(*rotate, "--cards", tmp_path, code=1, env=env)
+    assert told["error"] == "keys.no_card"
+
+    cards = tmp_path / "cards"
+    line = ("--folder", cards, "--out", tmp_path / "init.pdf")
+    told = house.init("signer,enroller", *line, env=env)
+    assert (told["good"], told["signed"]) == (True, True), "with what it lent itself"
+    assert names(cards) == BOTH
+    for wrong, code in (
+        (("rotate", "H99.1", "--purpose", "document"), "keys.person_enrols"), (("rotate", "H99.1"), "directory.no_such_agency"),
+        (("rotate", "lists", "--purpose", "list", "--at", "25/11/2020"), "keys.switch_time"), (("disable", "nobody"), "key.unknown"),
+        (("import", "--key-file", tmp_path / "none"), "cli.no_such_file"), (("move", "nowhere"), "directory.no_such_agency"),
+    ):  # fmt: skip
+        assert house.run(*wrong, "--cards", cards, "--yes", code=1, env=env)["error"] == code
+    assert names(cards) == BOTH, "a slip of the hand costs nothing"
+
+    told = house.run(*rotate, "--cards", cards, env=env)
+    assert (told["good"], told["signed"]) == (True, True)
+    assert names(cards) == set()
+    assert house.run(*rotate, "--cards", cards, code=1, env=env)["error"] == "keys.no_card"
+
+    house.init("signer,enroller", "--folder", cards)
+    line = ("ceremony", "--yes", "--token-file", house.token, "--cards", cards)
+    told = house.run(*line, code=None, env=env)
+    values = [f"{each['what']} {each['value']}" for each in told["facts"]]
+    assert told["signed"]
+    assert not any("key.denied" in each or "login_failed" in each for each in values)
+    assert {each.name: each.read_text() for each in signers.iterdir()} == before
+
+
+def test_an_agencys_own_custodian_gets_in_by_the_name_of_its_card(house, tmp_path):
+    cards = tmp_path / "cards"
+    line = ("init", "--store", "transit", "--agency", "H88", "--hand-over", "custodian,importer", "--folder", cards)
+    house.run(*line, "--token-file", house.token, "--yes")
+    for identity, role in ((Identity.CUSTODIAN, "dauso-custodian-h88"), (Identity.IMPORTER, "dauso-importer-h88")):
+        file = cards / f"{role}.secret-id"
+        scanner.secret(file.read_text())
+        act = ceremonies.Disable(
+            settings=Settings(home=house.home, vault_url=house.server.url), key="x", role_id=house.server.role_id(role),
+            secret_id_file=file, out=None, yes=True,
+        )  # fmt: skip
+
+        async def enter(act=act, identity=identity, file=file):
+            async with act.handed(identity, act.role_id, file) as vault:
+                return (await vault.call("GET", "auth/token/lookup-self"))["policies"]
+
+        other = Identity.IMPORTER if identity is Identity.CUSTODIAN else Identity.CUSTODIAN
+        with pytest.raises(ServiceError, match=r"keys\.other_card"):
+            asyncio.run(enter(identity=other))
+        assert asyncio.run(enter()) == [role]
+
+
+def test_stock_is_taken_of_an_agencys_own_mount_too(house):
+    more = ("--agency", "H88", "--cidr", "127.0.0.0/8")
+    house.run("init", "--store", "transit", *more, "--hand-over", "", "--token-file", house.token, "--yes")
+    line = ("ceremony", "--yes", "--token-file", house.token)
+    told = house.run(*line, *more, code=None)
+    assert policy_for(Identity.SIGNER, ("transit-h88",), "H88").sha256 in {fact["value"] for fact in told["facts"]}
+    told = house.run(*line, *more[:2], code=1)
+    assert told["error"] == "keys.role_differs"

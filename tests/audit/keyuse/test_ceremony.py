@@ -15,7 +15,8 @@ from signer.keystores.causes import KeyCauses
 from signer.keystores.policies import Identity, policy_for
 from signer.keystores.prepared import Prepared
 from tests.conftest import live_or_skip
-from tests.openbao import AUDIT, OpenBao, binary
+from tests.openbao import AUDIT, binary
+from tests.vault import server_kind
 
 pytestmark = pytest.mark.live
 CLOCK = SystemClock()
@@ -27,7 +28,7 @@ def server(tmp_path):
     """Fresh: nothing is set up yet."""
     if binary() is None:
         live_or_skip("OpenBao (bao)")
-    with OpenBao(tmp_path / "bao") as made:
+    with server_kind()(tmp_path / "bao") as made:
         yield made
 
 

@@ -64,3 +64,11 @@ def test_only_the_servers_form_is_read():
     assert read_hmac(shown("x")) is not None
     assert read_hmac(None) is None
     assert read_hmac(7) is None
+
+
+async def test_a_body_is_shown_as_either_server_shows_it():
+    body = {"name": "x", "number": 7, "yes": True, "list": ["y", 0]}
+    told = {"name": shown("x"), "number": 7, "yes": True, "list": [shown("y"), 0]}
+    assert await Hashes(ask).shown(body) == told
+    hidden = {"number": shown("7"), "list": [shown("y"), shown("0")]}
+    assert await Hashes(ask).shown(body, numbers=True) == told | hidden

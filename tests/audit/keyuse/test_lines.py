@@ -6,7 +6,7 @@ import json
 import pytest
 
 from audit.keyuse import Call, KeyVersion, Operation
-from audit.keyuse.lines import LineReader, RawLine, time_of
+from audit.keyuse.lines import LineReader, RawLine, in_order, time_of
 from core.limits import LIMITS
 from tests.audit.keyuse.makers import AT, KEY, WHO, digest, entry, hashed, noise, shown, sign
 
@@ -323,6 +323,73 @@ def test_a_version_that_the_server_does_not_say_is_none_of_ours():
     data = {"input": shown("x"), "key_version": shown("1")}
     (call,) = read(entry(path=f"transit/sign/{KEY.name}", data=data, answer={"signature": shown("s")}))
     assert (call.key, call.asked) == (KeyVersion("transit", KEY.name, 0), shown("1"))
+
+
+def as_vault(data: bytes) -> bytes:
+    """The same lines in the alphabet's order, each row of a batch with every member."""
+    lines = []
+    for line in data.splitlines():
+        told = json.loads(line)
+        for row in ((told.get("response") or {}).get("data") or {}).get("batch_results", ()):
+            row |= {"error": shown(""), "signature": shown("")} | row
+        lines.append(json.dumps(told, separators=(",", ":"), sort_keys=True).encode() + b"\n")
+    return b"".join(lines)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        sign(digest()), sign(digest(1), digest(2), digest(3), failed={1}), sign(digest(), error="no"), noise(2),
+        entry("request", path="transit/sign/k", data={"input": shown("x"), "key_version": 1}),
+        entry(path="sys/policies/acl/mine", data={"policy": shown("p")}, mount="sys", mount_type="system"),
+        entry(path=f"transit/export/signing-key/{KEY.name}", operation="read"),
+    ],
+)  # fmt: skip
+def test_vault_tells_the_same_in_an_order_of_its_own(data):
+    one, two = reader(), reader()
+    assert read(as_vault(data), one) == read(data, two)
+    late = AT + dt.timedelta(hours=1)
+    assert one.unanswered(late) == two.unanswered(late)
+    assert [time_of(line) for line in as_vault(data).splitlines(keepends=True)] == [AT] * data.count(b"\n")
+
+
+@pytest.mark.parametrize("cut", [1, 40, 200, 800])
+def test_the_second_of_two_lines_in_one_is_whole_in_either_order(cut):
+    whole = as_vault(sign(digest())).splitlines(keepends=True)[1]
+    both = in_order(whole[:cut] + whole)
+    with pytest.raises(ValueError):
+        reader().read(both)
+    assert read(both[both.rfind(b'{"time":"') :]) == read(whole)
+
+
+def test_what_a_caller_sends_does_not_look_like_a_line():
+    """Names in a body stand in the file as they were sent."""
+    bait = {
+        "time": shown("x"),
+        "type": 1,
+        "list": [{"auth": 1}, {'{"time":"': 2, '},"time":"2026-11-25T09:00:00.000Z","type":"request"}': 3}],
+    }
+    data = {"input": shown("x"), "key_version": 1, **bait}
+    line = as_vault(
+        entry(path=f"transit/sign/{KEY.name}", data=data, answer={"signature": shown("s"), "key_version": 1})
+    )
+    assert time_of(line) == AT
+    assert json.loads(in_order(line)) == json.loads(line)
+    assert [call.key for call in read(line)] == [KEY]
+    data |= {"request": {"id": shown("another's")}}
+    asked, said = (
+        entry(
+            kind,
+            path=f"transit/sign/{KEY.name}",
+            data=data,
+            answer={"signature": shown("s"), "key_version": 1},
+            request="r1",
+        )
+        for kind in ("request", "response")
+    )
+    by = reader()
+    assert len(read(as_vault(asked) + as_vault(said), by)) == 1
+    assert by.unanswered(AT + dt.timedelta(hours=1)) == []
 
 
 def test_the_time_stands_at_the_beginning_of_a_line():

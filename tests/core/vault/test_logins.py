@@ -48,9 +48,10 @@ async def test_a_wrapped_secret_id(openbao, policy):
     assert await vault.call("POST", "transit/keys/h1-a", {"type": "ecdsa-p256"}) is not None
     assert (await vault.call("GET", "transit/keys/h1-a"))["latest_version"] == 1
     assert not login.secret_id_file.exists()  # used up
-    assert vault.capabilities.product == "openbao" and vault.capabilities.version == "2.6.2"
+    version = openbao.raw("GET", "sys/health").json()["version"]
+    assert (vault.capabilities.product, vault.capabilities.version) == (openbao.product, version)
     health = await vault.health()
-    assert (health.state, health.version, health.code) == ("open", "2.6.2", "")
+    assert (health.state, health.version, health.code) == ("open", version, "")
     assert abs(health.clock_skew_seconds) < 2 and 3_000 < health.token_seconds_left <= 3_600
     await vault.close()
 
@@ -243,6 +244,9 @@ async def test_the_kubernetes_method_with_a_token_review(openbao, policy, tmp_pa
 
 
 async def test_namespaces(openbao):
+    if openbao.product == "vault":
+        assert openbao.status("POST", "sys/namespaces/h1-team") == 404  # Enterprise alone has them
+        return
     openbao.api("POST", "sys/namespaces/h1-team")
     openbao.api("POST", "sys/auth/approle", {"type": "approle"}, namespace="h1-team")
     openbao.enable("transit", namespace="h1-team")

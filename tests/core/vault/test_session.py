@@ -10,6 +10,7 @@ from core.errors import Refused, ServiceError, Unavailable
 from core.vault import Vault, VaultConfig
 from tests.conftest import live_or_skip
 from tests.openbao import OpenBao, binary, cluster
+from tests.vault import server_kind
 
 pytestmark = pytest.mark.live
 
@@ -47,7 +48,7 @@ def own(tmp_path_factory):
     """A server that these tests seal, stop and kill."""
     if binary() is None:
         live_or_skip("OpenBao (bao)")
-    with OpenBao(tmp_path_factory.mktemp("openbao-own")) as server:
+    with server_kind()(tmp_path_factory.mktemp("openbao-own")) as server:
         server.add_policy("sign", SIGN)
         server.api("POST", "transit/keys/k", {"type": "ecdsa-p256"})
         yield server
@@ -119,7 +120,8 @@ async def test_a_sealed_server_says_so_and_serves_again_when_it_is_opened(own):
             await vault.call(*signing("k"))
         assert caught.value.code == "vault.sealed" and caught.value.evidence == {"host": "127.0.0.1"}
         health = await vault.health()
-        assert (health.state, health.code, health.version) == ("sealed", "vault.sealed", "2.6.2")
+        assert (health.state, health.code) == ("sealed", "vault.sealed")
+        assert health.version == vault.capabilities.version != ""
         newcomer = Vault(VaultConfig(url=own.url, login=vault._config.login))
         with pytest.raises(Unavailable) as caught:
             own_login = newcomer._config.login

@@ -13,15 +13,18 @@ from cryptography import x509
 from audit.events import commit
 from ca_bridge.records import certificate_table
 from core.certificates import Certificate
+from core.db import Database
 from core.directory.model import Role
-from core.errors import BadInput, ServiceError
+from core.errors import BadInput, ServiceError, Unavailable
 from core.formats import canonical_json
 from core.values import Digest
 from signer.activation import redeem
 from signer.activation.devices import passkeys_of
 from signer.activation.records import activation_table
+from signer.enrolment.keys import PersonKeys
 from signer.enrolment.records import fact_table
 from signer.keystores.model import KeyPurpose
+from signer.keystores.registry import NEVER_OWNED, KeyState, Registry
 from tests.signer.enrolment.town import HUAN, RP, TAP, Phone
 
 
@@ -508,6 +511,68 @@ async def test_one_end_however_often_it_is_asked_for_at_once(town):
         rows = (await uow.execute(sa.select(t.status).where(t.profile == "citizen"))).scalars().all()
     assert rows.count("good") == 1  # what was made in vain is revoked
     assert (await town.phones.finish(held)).state == "done"
+
+
+async def registered(town):
+    """(person, pass) of somebody who lacks the last step alone."""
+    person = await town.citizen()
+    held = await town.log_in(await town.phones.invite(person), TAP)
+    await town.agree(held)
+    await town.make(held, Phone())
+    return person, held
+
+
+@pytest.mark.parametrize("error", [Unavailable("database.unavailable"), asyncio.CancelledError()])
+async def test_an_end_that_was_written_though_its_answer_was_lost_keeps_its_key(town, monkeypatch, error):
+    person, held = await registered(town)
+    keep, write, kept = PersonKeys.keep, Database.write, []
+
+    async def noted(self, *args):
+        kept.append(await keep(self, *args))
+        return kept[0]
+
+    @contextlib.asynccontextmanager
+    async def lost(self):
+        async with write(self) as uow:
+            yield uow
+        if len(kept) == 1:
+            kept.append(None)
+            raise error
+
+    with monkeypatch.context() as lossy:
+        lossy.setattr(PersonKeys, "keep", noted)
+        lossy.setattr(Database, "write", lost)
+        with pytest.raises(type(error)):
+            await town.phones.finish(held)
+    assert (await town.phones.finish(held)).state == "done"
+    async with town.db.read() as uow:
+        (active,) = await town.phones.keys.active(uow, person)
+        await Registry(town.clock).require_usable(uow, active.key, person)
+        t = certificate_table.c
+        assert (await uow.execute(sa.select(t.status).where(t.profile == "citizen"))).scalars().all() == ["good"]
+
+
+async def test_what_was_made_for_an_end_that_failed_is_noted_as_nobodys(town, monkeypatch):
+    person, held = await registered(town)
+    make, made = PersonKeys.make, []
+
+    async def noted(self, *args, **more):
+        made.append(await make(self, *args, **more))
+        return made[-1]
+
+    async def full(*_, **__):
+        raise Unavailable("store.full")
+
+    monkeypatch.setattr(PersonKeys, "make", noted)
+    with monkeypatch.context() as small:
+        small.setattr(PersonKeys, "keep", full)
+        assert await code_of(town.phones.finish(held)) == "store.full"
+    assert (await town.phones.finish(held)).state == "done"
+    async with town.db.read() as uow:
+        registry = Registry(town.clock)
+        lost = await registry.find(uow, made[0].key)
+        assert (lost.state, lost.why, lost.owner) == (KeyState.DISABLED, NEVER_OWNED, person)
+        assert [(each.act, each.state) for each in await registry.works(uow, lost.id)] == [("disable", "due")]
 
 
 async def test_an_expired_certificate_gives_way_to_a_new_one(town):

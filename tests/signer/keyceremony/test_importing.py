@@ -13,7 +13,7 @@ from core.ids import new_id
 from core.values import Digest, Realm, SignatureAlgorithm
 from core.vault import Vault, VaultConfig
 from signer.credentials import Credentials
-from signer.keyceremony.importing import Importing, chain_of, load_private
+from signer.keyceremony.importing import Importing, _wrapped, chain_of, load_private
 from signer.keystores.allowed import Imports
 from signer.keystores.model import KeyPurpose
 from signer.keystores.policies import Identity, policy_for
@@ -129,6 +129,34 @@ async def test_a_key_whose_place_is_taken_by_another_is_damage(desk, server, ope
     openbao.api("POST", f"{MOUNT}/keys/seal-{decision}.p256", {"type": "ecdsa-p256"})
     allowed = await desk.allowed(spki_of(key))
     assert await code_of(desk.bring(server[Identity.IMPORTER], [MOUNT], key, allowed)) == "key.damaged"
+
+
+@pytest.mark.parametrize(
+    "weak",
+    [{"exportable": True}, {"allow_plaintext_backup": True}, {"allow_rotation": True, "auto_rotate_period": "24h"}],
+)
+async def test_the_decided_key_in_a_form_that_can_leave_is_not_taken_up(desk, server, openbao, weak):
+    key = KINDS[P256]()
+    decision = await decide(desk, key, certificate=certificate_over(key).der)
+    path = f"{MOUNT}/keys/seal-{decision}.p256"
+    wrapping = openbao.api("GET", f"{MOUNT}/wrapping_key")["data"]["public_key"]
+    body = {"ciphertext": _wrapped(key, wrapping), "type": "ecdsa-p256", "hash_function": "SHA256"}
+    openbao.api("POST", f"{path}/import", body | weak)
+    allowed = await desk.allowed(spki_of(key))
+    assert await code_of(desk.bring(server[Identity.IMPORTER], [MOUNT], key, allowed)) == "keys.can_leave"
+
+
+async def test_the_decided_key_as_another_kind_is_damage(desk):
+    class Server:
+        async def call(self, *_):
+            told = {"public_key": public.decode(), "creation_time": "2026-11-25T03:00:00Z"}
+            return {"type": "managed_key", "latest_version": 1, "min_encryption_version": 0, "keys": {"1": told}}
+
+    key = KINDS[P256]()
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    await decide(desk, key, certificate=certificate_over(key).der)
+    allowed = await desk.allowed(spki_of(key))
+    assert await code_of(desk.bring(Server(), [MOUNT], key, allowed)) == "key.damaged"
 
 
 async def test_only_the_importer_imports(desk, server):

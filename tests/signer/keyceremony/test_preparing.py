@@ -11,7 +11,7 @@ from core.errors import Broken, Conflict, Refused, ServiceError
 from core.values import Digest, SignatureAlgorithm
 from core.vault import AppRole, TokenFile, Vault, VaultConfig
 from signer.keyceremony.operator import Operator
-from signer.keyceremony.preparing import Preparation
+from signer.keyceremony.preparing import Preparation, look_over
 from signer.keyceremony.protocol import Outcome, Protocol
 from signer.keystores.model import KeyPurpose
 from signer.keystores.policies import Identity, bundle_sha256, policy_for
@@ -85,7 +85,7 @@ async def test_a_second_run_changes_nothing(openbao, tmp_path):
     assert handed == []
     assert "/ made" not in told(protocol)
     assert "/ changed" not in told(protocol)
-    assert protocol.product == "openbao 2.6.2"
+    assert protocol.product.partition(" ")[0] == openbao.product
 
 
 async def test_what_the_operator_should_know_is_said(openbao, tmp_path):
@@ -118,6 +118,74 @@ async def test_a_role_that_was_widened_is_narrowed_again(openbao, tmp_path):
     assert (role["token_policies"], role["secret_id_num_uses"]) == (["dauso-custodian-h88"], 1)
     assert role["token_no_default_policy"] is True
     assert role["token_max_ttl"] <= 3600
+
+
+WIDER = {
+    "bind_secret_id": False, "token_policies": ["dauso-signer-h88", "admin"], "token_no_default_policy": False, "token_type": "batch",
+    "token_period": 86_400, "token_max_ttl": 86_400, "token_explicit_max_ttl": 86_400, "token_num_uses": 5, "secret_id_num_uses": 7,
+    "secret_id_ttl": 86_400, "token_bound_cidrs": [], "secret_id_bound_cidrs": ["10.0.0.0/8"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WIDER)
+async def test_whatever_was_changed_of_a_role_is_seen_by_a_ceremony_and_put_right_by_the_next_preparation(
+    openbao, tmp_path, name
+):
+    here = ("127.0.0.1/32", "10.0.0.0/8")
+    await run(openbao, tmp_path, cidrs=here)
+    path = "auth/approle/role/dauso-signer-h88"
+    before = openbao.api("GET", path)["data"]
+    assert await looked_over(openbao, here) == ""
+    change = {name: WIDER[name]}
+    if name == "token_type":  # a batch token has no period
+        change["token_period"] = 0
+    openbao.api("POST", path, change)
+    assert await looked_over(openbao, here) == "keys.role_differs"
+    _, protocol = await run(openbao, tmp_path, cidrs=here)
+    assert f"/ changed: {', '.join(sorted(change))}" in told(protocol)
+    assert openbao.api("GET", path)["data"] == before
+    assert await looked_over(openbao, here) == ""
+    _, protocol = await run(openbao, tmp_path, cidrs=here)
+    assert "/ changed" not in told(protocol), "one address is the same with and without its length"
+
+
+async def test_a_ceremony_is_told_the_networks_that_were_given(openbao, tmp_path):
+    await run(openbao, tmp_path, cidrs=("127.0.0.0/8",))
+    assert await looked_over(openbao, ("127.0.0.0/8",)) == ""
+    assert await looked_over(openbao, ()) == "keys.role_differs"
+
+
+async def test_who_must_have_no_role_has_none(openbao, tmp_path):
+    await run(openbao, tmp_path)
+    path = "auth/approle/role/dauso-web-h88"
+    openbao.api("POST", path, {"token_policies": ["dauso-web-h88"]})
+    try:
+        assert await looked_over(openbao) == "keys.role_differs"
+    finally:
+        openbao.api("DELETE", path)
+
+
+async def looked_over(openbao, cidrs=()):
+    """What a ceremony with witnesses says of the server; empty where all is well."""
+    made = preparation(openbao)
+    try:
+        await look_over(made.operator, made.protocol, made.policies(), cidrs)
+    except ServiceError as error:
+        assert not made.protocol.good
+        return error.code
+    finally:
+        made.operator.close()
+    return ""
+
+
+async def test_a_ceremony_lends_itself_what_the_settings_name_and_nothing_else(openbao, tmp_path):
+    made = preparation(openbao)
+    await made.run(tmp_path / "handed", [])
+    (tmp_path / "own").mkdir()
+    await made.lend(tmp_path / "own", {"dauso-signer-h88", ""})
+    made.operator.close()
+    assert [each.name for each in (tmp_path / "own").iterdir()] == ["dauso-signer-h88.secret-id"]
+    assert not (tmp_path / "handed").exists()
 
 
 async def test_another_kind_of_mount_ends_it(openbao, tmp_path):

@@ -411,6 +411,25 @@ async def test_a_decision_to_disable_explains_no_deletion(desk, clock):
         assert await allowed(side, item) == ""
 
 
+async def test_the_end_of_a_key_that_was_nobodys_needs_no_decision_and_no_credential_may_name_it(desk, clock):
+    side, registry = KeyCauses(desk.db, clock, PREPARED), Registry(clock)
+    before = operation("soft-delete", clock, "seal-9.p256")
+    clock.move(minutes=1)
+    async with desk.db.write() as uow:
+        for name in ("seal-9.p256", "seal-1.p256"):  # the second is somebody's, whatever the registry was made to say
+            assert await registry.abandon(uow, ref_of(name, KeyPurpose.SEAL), desk.agency, Realm.TRAINING)
+        found = await registry.find(uow, ref_of("seal-9.p256", KeyPurpose.SEAL))
+        (ordered,) = await registry.works(uow, found.id)
+    newest = {"min_encryption_version": 2}
+    for item in (
+        operation("soft-delete", clock, "seal-9.p256"),
+        operation("config", clock, "seal-9.p256", data=newest),
+    ):
+        assert await side.permitted(item, HASHES) == ("keyuse.never_owned", ordered.id)
+    for item in (before, operation("delete", clock, "seal-9.p256"), operation("soft-delete", clock, "seal-1.p256")):
+        assert await allowed(side, item) == ""
+
+
 async def test_a_decided_import_explains_the_key_that_it_names(desk, clock):
     number, now = new_id(clock), clock.now()
     async with desk.db.write() as uow:

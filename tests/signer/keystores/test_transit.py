@@ -12,9 +12,10 @@ from core.values import Digest, Message, SignatureAlgorithm
 from core.vault import TokenFile, Vault, VaultConfig
 from signer.keystores.model import KeyPurpose, checked, is_away
 from signer.keystores.transit import TransitKeyStore
-from tests.openbao import OpenBao, wait_until
+from tests.openbao import wait_until
 from tests.signer.keystores.bao import MOUNTS, Town, prepare, town
 from tests.signer.keystores.contract import House, KeyStoreContract, changed, input_for, name_for, refused
+from tests.vault import server_kind
 
 P = KeyPurpose.DOCUMENT
 P256, ED25519 = SignatureAlgorithm.ECDSA_P256_SHA256, SignatureAlgorithm.ED25519
@@ -357,7 +358,7 @@ async def test_a_key_that_was_trimmed_away_is_missing(here, ref):
 
 async def test_a_sealed_or_absent_server_is_said_and_nothing_is_lost_when_it_is_back(openbao, tmp_path):
     """Of its own: the session's server stays up."""
-    with OpenBao(tmp_path / "own") as server:
+    with server_kind()(tmp_path / "own") as server:
         async with town(server, prepare(server), tmp_path) as made:
             ref = await made.store.create(name_for(), P, P256)
             await asyncio.to_thread(server.seal)

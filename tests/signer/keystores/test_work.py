@@ -21,7 +21,7 @@ from signer.keystores.registry import KeyState
 from signer.keystores.stores import KeyStores
 from signer.keystores.work import KeyWork, changed_digest
 from signer.records import order_table
-from tests.signer.decisions.keyring import Keyring, away, open_town
+from tests.signer.decisions.keyring import P256, Keyring, away, open_town
 
 DAYS = LIMITS["keys.destroy_days"]
 
@@ -295,3 +295,59 @@ def test_what_a_leaf_commits_to_names_the_act():
     )  # fmt: skip
     assert changed_digest(key, "disable", "e") != changed_digest(key, "destroy", "e")
     assert changed_digest(key, "disable", "e") != changed_digest(key, "disable", "f")
+
+
+# ---------------------------------------------------------------------------------------------------------- nobody's
+async def abandoned(ring):
+    ref = await ring.store.create(f"seal-{new_id(ring.clock)}", KeyPurpose.SEAL, P256)
+    async with ring.db.write() as uow:
+        assert await ring.registry.abandon(uow, ref, ring.town.agency.id, Realm.TRAINING)
+        return (await ring.registry.find(uow, ref)).id, ref
+
+
+async def test_a_key_that_became_nobodys_is_ended_when_a_custodian_comes(ring):
+    key_id, ref = await abandoned(ring)
+    ring.store.away = away("key.denied")
+    (work,) = await ring.work.run()
+    assert (work.state, work.code) == ("due", "key.denied")
+    async with ring.db.read() as uow:
+        with pytest.raises(Refused, match=r"key\.disabled"):
+            await ring.registry.require_usable(uow, ref, ring.town.agency.id)
+    ring.store.away = None
+    ring.clock.at = work.next_at
+    assert [work.state for work in await ring.work.run()] == ["done"]
+    with pytest.raises(Refused, match=r"key\.disabled"):
+        await ring.store.sign(ref, Digest.of(b"x"), purpose=KeyPurpose.SEAL, event_id="e")
+    assert await ring.history(key_id) == ["disabled", "store_disabled"]
+    ring.clock.move(days=DAYS)
+    await ring.town.decide("key.destroy", {"key": key_id})  # its agency's administrators, as any other
+    assert [work.act for work in await ring.work.run()] == ["destroy"]
+
+
+async def test_a_key_that_became_somebodys_is_not_made_nobodys(ring):
+    key_id, ref = await ring.make()
+    async with ring.db.write() as uow:
+        assert not await ring.registry.abandon(uow, ref, ring.town.agency.id, Realm.TRAINING)
+    assert (await ring.known(key_id)).state is KeyState.ACTIVE
+    assert await ring.works(key_id) == []
+
+
+async def test_a_key_is_nobodys_or_somebodys_however_close_together_both_are_said(ring):
+    ref = await ring.store.create(f"seal-{new_id(ring.clock)}", KeyPurpose.SEAL, P256)
+    noted = asyncio.Event()
+
+    async def keeps():
+        async with ring.db.write() as uow:
+            await ring.registry.note(uow, ref, ring.town.agency.id, Realm.TRAINING)
+            noted.set()
+            await asyncio.sleep(0.2)  # the commit is under way
+
+    async def gives_up():
+        await noted.wait()
+        async with ring.db.write() as uow:
+            return await ring.registry.abandon(uow, ref, ring.town.agency.id, Realm.TRAINING)
+
+    _, gone = await asyncio.gather(keeps(), gives_up())
+    assert gone is False
+    async with ring.db.read() as uow:
+        assert (await ring.registry.find(uow, ref)).state is KeyState.ACTIVE
