@@ -1,6 +1,7 @@
 """Shared fixtures: both databases, a bent clock."""
 
 import asyncio
+import contextlib
 import datetime as dt
 import os
 import shutil
@@ -31,6 +32,24 @@ class BentClock:
         self.at += dt.timedelta(**delta)
 
 
+_LONG = (
+    "flows/",
+    "deploy/",
+    "browser/",
+    "docs/",
+    "api/portal/test_openapi",
+    "api/cli/",
+    "audit/keyuse/test_whole",
+    "api/desk/",
+)
+"""Files of a minute and more. They begin first: what is long and begins last has a core to itself."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    items.sort(key=lambda item: not item.path.relative_to(here).as_posix().startswith(_LONG))
+
+
 @pytest.fixture(autouse=True)
 def _no_stream_is_kept():
     """A command that a test ran configured the logs onto a stream that is closed by now."""
@@ -53,6 +72,18 @@ def live_or_skip(what: str) -> None:
 def _postgres_bin() -> Path | None:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     return found[-1].parent if found else None
+
+
+def _ask_postgres(home: Path | str, what: str) -> None:
+    with psycopg.connect(f"host={home} user=postgres dbname=postgres", autocommit=True) as asking:
+        asking.execute(what)
+
+
+def _drop(url: str) -> None:
+    """Thousands of databases fill a disk, and taking them away at the end would last a minute."""
+    name, _, home = url.removeprefix("postgresql+psycopg://postgres@/").partition("?host=")
+    with contextlib.suppress(psycopg.Error):  # the test stopped the server
+        _ask_postgres(home, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(scope="session")
@@ -81,8 +112,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory):
     )  # fmt: skip
 
     def make(name: str, template: str = "template0") -> str:
-        with psycopg.connect(f"host={home} user=postgres dbname=postgres", autocommit=True) as asking:
-            asking.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        _ask_postgres(home, f"CREATE DATABASE {name} TEMPLATE {template}")
         return f"postgresql+psycopg://postgres@/{name}?host={home}"
 
     yield make
@@ -108,9 +138,11 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def postgres_url(postgres) -> str:
+def postgres_url(postgres):
     """An empty PostgreSQL database."""
-    return postgres("t" + uuid.uuid4().hex[:12])
+    url = postgres("t" + uuid.uuid4().hex[:12])
+    yield url
+    _drop(url)
 
 
 async def _lay_tables(url: str) -> None:
@@ -143,14 +175,17 @@ def postgres_tables(postgres) -> str:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def laid_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def laid_url(request: pytest.FixtureRequest, tmp_path: Path):
     """A database of each kind with all tables, whatever a test has imported."""
     if request.param == "sqlite":
         made = tmp_path / "dauso.db"
         shutil.copy(request.getfixturevalue("sqlite_tables"), made)
-        return f"sqlite+aiosqlite:///{made}"
+        yield f"sqlite+aiosqlite:///{made}"
+        return
     tables = request.getfixturevalue("postgres_tables")
-    return request.getfixturevalue("postgres")("t" + uuid.uuid4().hex[:12], tables)
+    url = request.getfixturevalue("postgres")("t" + uuid.uuid4().hex[:12], tables)
+    yield url
+    _drop(url)
 
 
 @pytest.fixture
