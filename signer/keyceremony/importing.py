@@ -103,8 +103,8 @@ class Importing:
         if kept is None:
             wrapping = str((await caller.call("GET", f"{place}/wrapping_key")).get("public_key") or "")
             body = {
-                "ciphertext": _wrapped(private, wrapping), "type": kind,
-                "hash_function": "SHA256", "allow_rotation": False,
+                "ciphertext": _wrapped(private, wrapping), "type": kind, "hash_function": "SHA256",
+                "allow_rotation": True,  # as a key made there: without it Vault could never take it out of use
             }  # fmt: skip
             await caller.call("POST", f"{path}/import", body)
             kept = await _look(caller, path)

@@ -226,7 +226,7 @@ _IMPORTING: Final[dict[str, tuple[Value, ...]]] = {
     "ciphertext": (),
     "type": KEY_TYPES,
     "hash_function": ("SHA256",),
-    "allow_rotation": (False,),
+    "allow_rotation": (True,),
     "exportable": (False,),
     "allow_plaintext_backup": (False,),
 }

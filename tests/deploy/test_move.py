@@ -78,7 +78,7 @@ async def _move(settings, server, folder):
         env=town.environment() | env, cwd="/", stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     out, err = await process.communicate()
-    assert process.returncode == 0, err.decode()
+    assert process.returncode == 0, out.decode() + err.decode()
     done = json.loads(out)
     assert (done["good"], done["signed"], done["error"]) == (True, True, None)
     return done

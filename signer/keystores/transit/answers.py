@@ -25,9 +25,7 @@ __all__ = ["REFUSED_ITEM", "Asked", "Kept", "as_key_error", "creation", "read_ro
 _FORM: Final = re.compile(r"vault:v([1-9][0-9]{0,8}):(.+)", re.ASCII)
 _SALTED: Final = SignatureAlgorithm.RSA_PSS_SHA256
 
-_LEAKY: Final = (
-    "exportable", "allow_plaintext_backup", "derived", "auto_rotate_period", "imported_key_allow_rotation",
-)  # fmt: skip
+_LEAKY: Final = ("exportable", "allow_plaintext_backup", "derived", "auto_rotate_period")
 
 REFUSED_ITEM: Final = object()
 """The server says that this item was not signed; why is asked afterwards."""

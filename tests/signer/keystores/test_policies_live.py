@@ -21,7 +21,7 @@ SIGN = {
     "marshaling_algorithm": "asn1", "key_version": "1",
 }  # fmt: skip
 MAKE = {"type": "ecdsa-p256", "exportable": False, "allow_plaintext_backup": False}
-IMPORT = {"ciphertext": "AAAA", "type": "ecdsa-p256", "allow_rotation": False, "hash_function": "SHA256"}
+IMPORT = {"ciphertext": "AAAA", "type": "ecdsa-p256", "allow_rotation": True, "hash_function": "SHA256"}
 BATCH = {k: v for k, v in SIGN.items() if k != "input"} | {"batch_input": [{"input": DIGEST}] * 2}
 
 
@@ -102,7 +102,7 @@ FORBIDDEN = [
     ("GET", f"{OURS}/wrapping_key", None, "the wrapping key"),
     ("POST", f"{OURS}/keys/foreign/import", IMPORT, "a foreign key"),
     ("POST", f"{OURS}/keys/foreign/import", IMPORT | {"exportable": True}, "a foreign key that may leave"),
-    ("POST", f"{OURS}/keys/foreign/import", IMPORT | {"allow_rotation": True}, "a foreign key that may be rotated"),
+    ("POST", f"{OURS}/keys/foreign/import", IMPORT | {"allow_rotation": False}, "a foreign key that Vault could not take out of use"),
     ("POST", f"{OURS}/keys/seal/import_version", {"ciphertext": "AAAA"}, "a foreign version"),
     # a key that may leave
     ("POST", f"{OURS}/keys/loose", MAKE | {"exportable": True}, "an exportable key"),

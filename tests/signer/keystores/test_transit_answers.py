@@ -240,20 +240,24 @@ TOLD = {
 
 def test_a_description_is_read():
     kept = Kept.of(TOLD)
-    assert (kept.kind, kept.latest, kept.leaky, kept.imported, kept.is_disabled(1)) == ("ed25519", 1, False, False, False)
+    assert (kept.kind, kept.latest, kept.leaky, kept.imported, kept.is_disabled(1)) == (
+        "ed25519",
+        1,
+        False,
+        False,
+        False,
+    )
     assert kept.spkis[1].endswith(bytes(range(32)))
     assert kept.made[1].isoformat() == "2026-11-25T03:00:00.123456+00:00"
 
 
-@pytest.mark.parametrize(
-    "flag", ["exportable", "allow_plaintext_backup", "derived", "auto_rotate_period", "imported_key_allow_rotation"]
-)
+@pytest.mark.parametrize("flag", ["exportable", "allow_plaintext_backup", "derived", "auto_rotate_period"])
 def test_a_key_that_could_leave_is_seen(flag):
     assert Kept.of(TOLD | {flag: 3_600 if flag.endswith("period") else True}).leaky
 
 
 def test_a_key_from_outside_is_seen_and_need_not_be_able_to_leave():
-    kept = Kept.of(TOLD | {"imported_key": True, "imported_key_allow_rotation": False})
+    kept = Kept.of(TOLD | {"imported_key": True, "imported_key_allow_rotation": True})
     assert (kept.imported, kept.leaky) == (True, False)
 
 

@@ -128,7 +128,8 @@ async def test_trap_ed25519_hashed_before_it_is_signed_is_not_released(here, ope
     body |= {"prehashed": True, "batch_input": [{"input": hashed, "reference": "0.e1"}]}
     answer = openbao.api("POST", f"{ref.place}/sign/{ref.name}", body)["data"]
     proxy.bend(data(lambda _: answer))
-    assert (await refused(sign(here, ref, message))).code == "key.wrong_signature"
+    made = "signature" in answer["batch_results"][0]  # Vault refuses
+    assert (await refused(sign(here, ref, message))).code == ("key.wrong_signature" if made else "key.bad_input")
 
 
 async def test_trap_a_signature_of_another_mounts_key_is_not_released(here, openbao, ref, proxy):
