@@ -190,7 +190,8 @@ LIMITS: Final[dict[str, int]] = {
     "transit.batch": 100,  # signatures asked for in one call: never over 200 (the server takes 1 000 strings of JSON, four an item); the next are made while these are verified
     "transit.rsa_batch": 50,  # an RSA-3072 signature takes the server some milliseconds, and a call has a deadline
     "transit.batch_bytes": 4 * 1024 * 1024,  # messages in one call (Ed25519 signs the message itself)
-    "transit.message_bytes": 768 * 1024,  # one such message: in base64 the longest string that Vault takes; signed attributes have some hundred bytes
+    "transit.message_bytes": 768
+    * 1024,  # one such message: in base64 the longest string that Vault takes; signed attributes have some hundred bytes
     "transit.calls": 8,  # under way at a time in one process: as vault.threads, for who waits there waits against the clock
     "transit.key_calls": 4,  # of one key, where more than a full call waits
     "transit.waiting": 20_000,  # signatures of one process that wait for their call
