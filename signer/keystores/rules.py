@@ -89,6 +89,11 @@ class _Lease:
     read_at: dt.datetime
     """When the registry last said that the key may be used."""
 
+    @property
+    def window(self) -> tuple[str, int]:
+        """For which it was paid."""
+        return self.day, self.minute
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Window:
@@ -135,10 +140,7 @@ class Rules:
             raise
         except ServiceError:
             now = self._good(ref, self._clock.now())
-            if now is not None and (now.day, now.minute) == (
-                lease.day,
-                lease.minute,
-            ):  # an older minute's are worth nothing
+            if now is not None and now.window == lease.window:  # an older minute's are worth nothing
                 now.of_day += count
                 now.of_minute += count
             raise
@@ -168,7 +170,7 @@ class Rules:
     def _good(self, ref: KeyRef, now: dt.datetime) -> _Lease | None:
         """The lease, where it is of this minute."""
         lease = self._leases.get(ref)
-        return lease if lease is not None and (lease.day, lease.minute) == (_day(now), _minute(now)) else None
+        return lease if lease is not None and lease.window == (_day(now), _minute(now)) else None
 
     async def _require_active(self, ref: KeyRef) -> None:
         row = await self._look.first(**place_of(ref))
