@@ -11,14 +11,14 @@ from core.clock import SystemClock
 from core.errors import ServiceError
 from core.ids import new_id
 from core.values import Digest, Realm, SignatureAlgorithm
-from core.vault import Vault, VaultConfig
 from signer.credentials import Credentials
 from signer.keyceremony.importing import Importing, _wrapped, chain_of, load_private
 from signer.keystores.allowed import Imports
 from signer.keystores.model import KeyPurpose
-from signer.keystores.policies import Identity, policy_for
+from signer.keystores.policies import Identity
 from signer.keystores.transit import TransitKeyStore
 from tests.signer.keyceremony.papers import authority, certificate_over
+from tests.signer.keyceremony.sessions import signer_and_importer
 
 MOUNT = "transit-import"
 SEAL, P256 = KeyPurpose.SEAL, SignatureAlgorithm.ECDSA_P256_SHA256
@@ -37,17 +37,8 @@ def spki_of(key):
 @pytest.fixture
 async def server(openbao):
     """Sessions of the signer and of the importer, by their policies."""
-    openbao.enable(MOUNT)
-    sessions = {}
-    for identity in (Identity.SIGNER, Identity.IMPORTER):
-        policy = policy_for(identity, [MOUNT], "imports")
-        openbao.add_policy(policy.name, policy.hcl())
-        login = openbao.login_for(policy.name, token_no_default_policy=True)
-        sessions[identity] = Vault(VaultConfig(url=openbao.url, login=login))
-        await sessions[identity].start()
-    yield sessions
-    for session in sessions.values():
-        await session.close()
+    async with signer_and_importer(openbao, MOUNT, "imports") as sessions:
+        yield sessions
 
 
 @pytest.fixture

@@ -21,7 +21,6 @@ from core.errors import ServiceError
 from core.ids import new_id
 from core.settings import Settings
 from core.values import Digest, Message, Realm, Regime
-from core.vault import Vault, VaultConfig
 from signer.credentials import Credentials, credential_table
 from signer.keyceremony.importing import Importing
 from signer.keyceremony.moving import Moving
@@ -29,7 +28,7 @@ from signer.keyceremony.rotation import Rotation
 from signer.keystores.allowed import SERVICES, Imports, place, require_movable
 from signer.keystores.counterparts import Counterparts
 from signer.keystores.model import KeyPurpose, StoredKey
-from signer.keystores.policies import Identity, policy_for
+from signer.keystores.policies import Identity
 from signer.keystores.proof import prove_public
 from signer.keystores.registry import KeyState, Registry, Rule
 from signer.keystores.software import SoftwareKeyStore
@@ -38,6 +37,7 @@ from signer.keystores.transit import TransitKeyStore
 from signer.keystores.uses import BookedKey, BookedStore, UseBook, use_table
 from signer.keystores.work import KeyWork
 from tests.conftest import BentClock
+from tests.signer.keyceremony.sessions import signer_and_importer
 
 MOUNT = "transit-move"
 OWNERS = (*SERVICES, "H1")
@@ -128,20 +128,13 @@ class Desk:
 
 @pytest.fixture
 async def desk(db, openbao, tmp_path):
-    openbao.enable(MOUNT)
-    sessions = {}
-    for identity in (Identity.SIGNER, Identity.IMPORTER):
-        policy = policy_for(identity, [MOUNT], "moves")
-        openbao.add_policy(policy.name, policy.hcl())
-        login = openbao.login_for(policy.name, token_no_default_policy=True)
-        sessions[identity] = Vault(VaultConfig(url=openbao.url, login=login))
-        await sessions[identity].start()
-    async with UseBook(db=db, clock=SystemClock(), folder=tmp_path / "executors") as book:
+    async with (
+        signer_and_importer(openbao, MOUNT, "moves") as sessions,
+        UseBook(db=db, clock=SystemClock(), folder=tmp_path / "executors") as book,
+    ):
         made = Desk(db, sessions, tmp_path, book)
         await made.open()
         yield made
-    for session in sessions.values():
-        await session.close()
 
 
 async def code_of(awaitable):
