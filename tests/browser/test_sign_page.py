@@ -172,6 +172,40 @@ def test_pages_come_when_they_are_looked_at_and_can_be_asked_for_again(phone, si
     require_fit(page)
 
 
+def test_a_page_keeps_its_room_until_its_picture_is_in(phone, sign):
+    sign.table.papers = (Paper(id="d1", title="Đơn", kind="pdf", pages=3),)
+    page = phone()
+    Passkeys(page).put(sign.door.hand)
+    enter(page, sign)
+    read(page)
+    before, coming = page.evaluate(
+        """() => {
+            const image = document.querySelectorAll('.page img')[2], room = () => image.closest('.zoom').getBoundingClientRect().height;
+            const before = room();
+            image.src = document.querySelector('.page img[src]').src + '-that-never-comes';
+            return [before, room()];
+        }"""
+    )
+    assert before > 400
+    assert coming == before
+
+
+def test_a_picture_that_came_broken_can_be_asked_for_again(phone, sign):
+    sign.table.papers = (Paper(id="d1", title="Đơn", kind="pdf", pages=1),)
+    page = phone()
+    Passkeys(page).put(sign.door.hand)
+    broken = lambda route: route.fulfill(status=200, content_type="image/png", body=b"\x89PNG\r\n\x1a\n" + bytes(40))  # noqa: E731
+    page.route("**/pages/0?**", broken)
+    enter(page, sign)
+    failed = page.locator(".failed").first
+    failed.wait_for()
+    assert page.locator(".page img[src]").count() == 0
+    page.unroute("**/pages/0?**")
+    failed.locator("button").click()
+    read(page)
+    assert not failed.is_visible()
+
+
 def test_many_documents_are_counted_before_one_approval(phone, sign):
     papers = [Paper(id=f"d{n}", title=f"Văn bản {n}", kind="pdf", pages=3) for n in range(1, 12)]
     digest = Paper(id="d12", title="Bảng lương", kind="digest", digest="ab" * 32)

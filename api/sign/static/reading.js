@@ -108,8 +108,8 @@ function sheet(base, pass, each, number, count) {
     loading.hidden = drawn > 0;
     try {
       const { blob } = await retried(() => answered(`${path}?width=${wide}`, { pass: pass(), seconds: 60 }), 4);
-      const old = image.src;
-      image.src = URL.createObjectURL(blob);
+      const old = image.src, picture = await pictured(blob);
+      image.src = picture;
       if (old) URL.revokeObjectURL(old);
       drawn = wide;
       look(`${each.id}/${number}`);
@@ -145,6 +145,19 @@ function sheet(base, pass, each, number, count) {
     if (drawn && figure.isConnected && !figure.classList.contains('big') && wanted() > drawn) draw(wanted());
   });
   return node;
+}
+
+/** The address of a picture that is whole: a broken one can be asked for again, and nothing jumps when it is put in. */
+async function pictured(blob) {
+  const picture = new Image();
+  picture.src = URL.createObjectURL(blob);
+  try {
+    await picture.decode();
+  } catch (error) {
+    URL.revokeObjectURL(picture.src);
+    throw error;
+  }
+  return picture.src;
 }
 
 /** Sized to the screen; a weak line or a wish to save gets no more than it must. */
