@@ -20,7 +20,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from api.keystores import open_ring
+from api.keystores import KeyRing, open_ring
 from api.roles import WEB_HIDDEN, WEB_WRITES, ProcessRole
 from api.secrets import is_home
 from api.signing import Records, SignerParts, highwater_of, make_enrolment, open_signer
@@ -208,14 +208,14 @@ async def create_home(settings: Settings, realm: Realm) -> Path:
     async with Database(settings.database) as db, open_ring(settings, clock, db) as keys:
         enrolment = make_enrolment(settings, realm, clock, db, Records(clock), keys.booked, keys.open)
         root = await enrolment.service_keys()
-    assert root.certificate is not None
-    pem = Certificate.parse(root.certificate).parsed.public_bytes(Encoding.PEM)
-    (home / "pki").mkdir(exist_ok=True)
-    anchor = home / "pki" / "root.pem"
-    anchor.write_bytes(pem)
-    (home / "home.json").write_text(json.dumps({"realm": realm.value}))
-    async with open_service(settings, ProcessRole.SIGNER):
-        return anchor
+        assert root.certificate is not None
+        pem = Certificate.parse(root.certificate).parsed.public_bytes(Encoding.PEM)
+        (home / "pki").mkdir(exist_ok=True)
+        anchor = home / "pki" / "root.pem"
+        anchor.write_bytes(pem)
+        (home / "home.json").write_text(json.dumps({"realm": realm.value}))
+        async with open_service(settings, ProcessRole.SIGNER, ring=keys):  # a wrapped secret id opens the stores once
+            return anchor
 
 
 def _require_home(settings: Settings) -> None:
@@ -240,8 +240,13 @@ async def open_frozen(settings: Settings) -> AsyncIterator[LogRelease]:
 
 
 @asynccontextmanager
-async def open_service(settings: Settings, role: ProcessRole, clock: Clock | None = None) -> AsyncIterator[Service]:
-    """A running service. Raises ``home.missing``, ``log.frozen`` and what its parts raise."""
+async def open_service(
+    settings: Settings, role: ProcessRole, clock: Clock | None = None, ring: KeyRing | None = None
+) -> AsyncIterator[Service]:
+    """A running service; a signer uses the key stores of ``ring`` where they are open already.
+
+    Raises ``home.missing``, ``log.frozen`` and what its parts raise.
+    """
     _require_home(settings)
     realm = Realm(json.loads((settings.home / "home.json").read_text())["realm"])
     clock = clock or SystemClock()
@@ -258,8 +263,9 @@ async def open_service(settings: Settings, role: ProcessRole, clock: Clock | Non
         signing = None
         log: LogReader = LogReader(db=db, origin=settings.origin)
         if role is ProcessRole.SIGNER:
-            keys = await held.enter_async_context(open_ring(settings, clock, db))
-            signing = await open_signer(settings, realm, clock, db, parts, documents, sandbox, log_key, keys)
+            if ring is None:
+                ring = await held.enter_async_context(open_ring(settings, clock, db))
+            signing = await open_signer(settings, realm, clock, db, parts, documents, sandbox, log_key, ring)
             log = signing.copies.signing.log
         service = Service(
             settings=settings, role=role, realm=realm, root=root.certificate, clock=clock, db=db, documents=documents,

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from api.cli import audit, book, client, copy, demo, evidence, house, keys, lists, log, serve, simulate, verify
+from api.cli.given import Given
 from api.cli.show import err
 from core import logs
 from core.settings import Settings
@@ -45,11 +46,18 @@ app.command("verify")(verify.verify)
 def settings(
     context: typer.Context,
     home: Annotated[Path | None, typer.Option(help="Home folder (DAUSO_HOME).")] = None,
+    cards: Annotated[
+        Path | None,
+        typer.Option(
+            help="AppRole: thư mục thẻ riêng của lệnh này, do keys init trao / folder of this command's own secret ids"
+        ),
+    ] = None,
 ) -> None:
     """Read the settings once."""
-    given: dict[str, Any] = {} if home is None else {"home": home}
-    context.obj = Settings(**given)
-    logs.configure(context.obj.log_level)
+    named: dict[str, Any] = {} if home is None else {"home": home}
+    given = Given(settings=Settings(**named), cards=cards)
+    context.obj = given
+    logs.configure(given.settings.log_level)
 
 
 def main() -> None:

@@ -12,7 +12,8 @@ from typing import Annotated
 import sqlalchemy as sa
 import typer
 
-from api.cli.show import err, fail, out, print_json, progress, settings_of
+from api.cli.given import settings_of
+from api.cli.show import err, fail, out, print_json, progress
 from api.roles import AUDITOR_WRITES, hidden_from_auditor
 from audit.keyuse import Finding, Hashes, Progress, Rules, RunReport, Severity, reconcile_keys
 from audit.keyuse.lines import LOGINS

@@ -7,7 +7,8 @@ import typer
 
 from api import bootstrap
 from api.certifying import people
-from api.cli.show import out, print_json, run, settings_of
+from api.cli.given import settings_of, signing
+from api.cli.show import out, print_json, run
 from api.roles import ProcessRole
 from core.clock import VIETNAM
 from core.values import Regime
@@ -69,7 +70,7 @@ def close(context: typer.Context, book: str, as_json: Annotated[bool, typer.Opti
     """Khóa sổ, tổng số dưới dấu của cơ quan / close a book, its totals under the agency's seal."""
 
     async def work() -> None:
-        async with bootstrap.open_service(settings_of(context), ProcessRole.SIGNER) as service:
+        async with signing(context) as service:
             async with service.db.read() as uow:
                 agency = await service.directory.agency(uow, (await service.register.book(uow, book)).agency_id)
             _, _, clerk = await people(service, agency.code, Regime.SAO_Y)

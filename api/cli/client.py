@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from api import bootstrap
-from api.cli.show import out, print_json, read_file, run, settings_of
+from api.cli.given import settings_of
+from api.cli.show import out, print_json, read_file, run
 from api.clients.model import Scope
 from api.clients.store import Clients
 from api.roles import ProcessRole

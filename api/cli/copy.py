@@ -8,7 +8,8 @@ import typer
 
 from api import bootstrap
 from api.certifying import certify_file
-from api.cli.show import err, out, print_json, progress, run, settings_of
+from api.cli.given import settings_of, signing
+from api.cli.show import err, out, print_json, progress, run
 from api.roles import ProcessRole
 from core.errors import ServiceError
 from core.limits import LIMITS
@@ -48,7 +49,7 @@ def certify(
     async def work() -> int:
         bad = 0
         target.mkdir(parents=True, exist_ok=True)
-        async with bootstrap.open_service(settings_of(context), ProcessRole.SIGNER) as service:
+        async with signing(context) as service:
             with progress(as_json) as bar:
                 task = bar.add_task("chứng thực", total=len(files))
                 for file in files:
@@ -130,7 +131,7 @@ def void(
     """Hủy bản sao chưa phát hành; số giữ nguyên trong sổ / void an unreleased copy."""
 
     async def work() -> None:
-        async with bootstrap.open_service(settings_of(context), ProcessRole.SIGNER) as service:
+        async with signing(context) as service:
             await service.copies.void(copy_id, reason)
         print_json({"id": copy_id, "state": "voided"}) if as_json else out.print(
             f"{copy_id} đã hủy / voided", markup=False
@@ -155,7 +156,7 @@ def recall(
     """Thu hồi bản sao đã phát hành; mọi nơi kiểm tra đều báo / take a released copy back; every check says so."""
 
     async def work() -> None:
-        async with bootstrap.open_service(settings_of(context), ProcessRole.SIGNER) as service:
+        async with signing(context) as service:
             copy = await service.recalls.recall(
                 copy=copy_id, reason=reason, by=by, successor=successor, beyond_limit=beyond_limit,
                 since=None if since is None else since.replace(tzinfo=dt.UTC).isoformat(),
@@ -172,7 +173,7 @@ def resume(context: typer.Context, as_json: AsJson = False) -> None:
     """Làm tiếp các bản sao dở dang sau khi khởi động lại / go on with unfinished copies after a restart."""
 
     async def work() -> None:
-        async with bootstrap.open_service(settings_of(context), ProcessRole.SIGNER) as service:
+        async with signing(context) as service:
             await service.jobs.settle(LIMITS["jobs.settle_seconds"])
             async with service.db.read() as uow:
                 unfinished = await store.unfinished(uow)

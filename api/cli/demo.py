@@ -19,7 +19,8 @@ import typer
 from api import bootstrap, sample, serving
 from api.certifying import certify_file, deliver
 from api.checking import Checker
-from api.cli.show import fail, out, print_json, progress, settings_of
+from api.cli.given import settings_of
+from api.cli.show import fail, out, print_json, progress
 from api.roles import ProcessRole
 from api.simulate.openbao import beside
 from api.training.prepare import Invited, prepare, sample_agency

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from api import bootstrap
-from api.cli.show import err, out, print_json, read_file, read_wording, run, settings_of
+from api.cli.given import own_settings, settings_of, signing
+from api.cli.show import err, out, print_json, read_file, read_wording, run
 from api.roles import AUDITOR_WRITES, WEB_HIDDEN, WEB_WRITES, ProcessRole, hidden_from_auditor
 from core import db
 from core.directory.model import Role
@@ -37,7 +38,7 @@ def init(
     """Tạo thư mục nhà: cơ sở dữ liệu, khóa dịch vụ, nhật ký / make a home."""
 
     async def work() -> None:
-        settings = settings_of(context)
+        settings = own_settings(context)
         made = await bootstrap.create_home(settings, realm)
         value = {"home": str(settings.home), "realm": realm, "anchor": str(made)}
         print_json(value) if as_json else out.print(f"{settings.home} · {realm} · {made}")
@@ -81,7 +82,7 @@ def add_agency(
     """Thêm cơ quan, khóa dấu, khóa mã QR và sổ năm nay / add an agency with its keys and this year's book."""
 
     async def work() -> None:
-        async with bootstrap.open_service(settings_of(context), ProcessRole.SIGNER) as service:
+        async with signing(context) as service:
             words = read_wording(wording)
             agency = await service.enrolment.agency(code=code, name=name, parent=parent, wording=words)
         value = {"id": agency.id, "code": agency.code, "name": agency.name}
@@ -115,7 +116,7 @@ def rekey(context: typer.Context, code: str, as_json: AsJson = False) -> None:
     """Khóa dấu QR mới; khóa cũ vẫn dùng để kiểm tra giấy đã cấp / a new QR-seal key, the old one still checks."""
 
     async def work() -> None:
-        async with bootstrap.open_service(settings_of(context), ProcessRole.SIGNER) as service:
+        async with signing(context) as service:
             await service.enrolment.renew_qr_key(code)
             await service.publisher.keys()
         print_json({"agency": code}) if as_json else out.print(f"{code} · khóa mới / new key", markup=False)
@@ -139,7 +140,7 @@ def add_person(
     told = _ask_number() if national_id else None
 
     async def work() -> None:
-        async with bootstrap.open_service(settings_of(context), ProcessRole.SIGNER) as service:
+        async with signing(context) as service:
             now = service.clock.now()
             person = await service.enrolment.person(
                 agency=agency, name=name, role=role, number=number, capacity=capacity, dated=now,
@@ -167,10 +168,9 @@ def invite_person(
     told = _ask_number() if national_id else None
 
     async def work() -> None:
-        settings = settings_of(context)
-        async with bootstrap.open_service(settings, ProcessRole.SIGNER) as service:
+        async with signing(context) as service:
             token = await service.parts().phones.invite(person, national_id=told, email=email)
-        link = f"{settings.sign_url.rstrip('/')}/e/{token}"
+        link = f"{settings_of(context).sign_url.rstrip('/')}/e/{token}"
         print_json({"person": person, "link": link}) if as_json else out.print(link, markup=False, soft_wrap=True)
 
     run(work, as_json)
@@ -190,7 +190,7 @@ def person_picture(context: typer.Context, person: str, file: Path, as_json: AsJ
 def _picture(context: typer.Context, code: str | None, person: str | None, file: Path, as_json: bool) -> None:
     async def work() -> None:
         png = read_file(file)
-        async with bootstrap.open_service(settings_of(context), ProcessRole.SIGNER) as service:
+        async with signing(context) as service:
             async with service.db.read() as uow:
                 owner = (
                     (await service.directory.agency(uow, code)).id if code is not None

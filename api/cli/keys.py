@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from api.cli import ceremonies
-from api.cli.show import fail, out, print_json, run, settings_of
+from api.cli.given import cards_of, settings_of
+from api.cli.show import fail, out, print_json, run
 from api.confinement import hide_memory
 from core.clock import VIETNAM
 from core.errors import BadInput, ServiceError
@@ -30,12 +31,6 @@ RoleId = Annotated[
     str, typer.Option(help="Mã vai trò AppRole của danh tính ngắn hạn / role id of the short-lived identity")
 ]
 SecretId = Annotated[Path | None, typer.Option(help="Tệp mã bí mật đã bọc của danh tính đó / its wrapped secret id")]
-Cards = Annotated[
-    Path | None,
-    typer.Option(
-        help="Thư mục thẻ riêng của nghi thức (AppRole), do keys init trao / folder of this ceremony's own secret ids"
-    ),
-]
 Cidr = Annotated[list[str] | None, typer.Option(help="Mạng được đăng nhập / network that may log in")]
 
 
@@ -74,7 +69,6 @@ def init(
     folder: Annotated[Path | None, typer.Option(help="Thư mục chứa thẻ / folder for them")] = None,
     token_file: Annotated[Path | None, typer.Option(help="Tệp thẻ của người vận hành; trống: hỏi / operator's token; empty: asked for")] = None,
     cidr: Cidr = None,
-    cards: Cards = None,
     out_file: Out = None,
     yes: Yes = False,
     as_json: AsJson = False,
@@ -82,7 +76,7 @@ def init(
     """Chuẩn bị kho khóa / prepare a store: mounts, policies, identities, audit."""
     work = ceremonies.Init(
         settings=settings_of(context), store=store, mounts=mounts, agency=agency, hand_over=hand_over, folder=folder,
-        token_file=token_file, cidrs=tuple(cidr or ()), cards=cards, out=out_file, yes=yes,
+        token_file=token_file, cidrs=tuple(cidr or ()), cards=cards_of(context), out=out_file, yes=yes,
     )  # fmt: skip
     ceremonies.end(run(work.run, as_json), as_json)
 
@@ -113,7 +107,6 @@ def rotate(
     owner: Annotated[str, typer.Argument(help="Mã cơ quan, hoặc tên khóa dịch vụ / agency's code, or a service key's name")],
     purpose: Purpose = KeyPurpose.SEAL,
     at: Annotated[str, typer.Option(help="Lúc chuyển, giờ Việt Nam: 25/11/2026 07:30; trống: ngay / when; empty: now")] = "",
-    cards: Cards = None,
     out_file: Out = None,
     yes: Yes = False,
     as_json: AsJson = False,
@@ -124,7 +117,7 @@ def rotate(
     except ServiceError as error:
         fail(error, as_json)
     work = ceremonies.Rotate(
-        settings=settings_of(context), owner=owner, purpose=purpose, at=when, cards=cards, out=out_file, yes=yes
+        settings=settings_of(context), owner=owner, purpose=purpose, at=when, cards=cards_of(context), out=out_file, yes=yes
     )  # fmt: skip
     ceremonies.end(run(work.run, as_json), as_json)
 
@@ -138,7 +131,6 @@ def import_key(
     chain: Annotated[Path | None, typer.Option(help="Chứng thư của các cơ quan cấp trên, PEM / issuers, nearest first")] = None,
     role_id: RoleId = "",
     secret_id_file: SecretId = None,
-    cards: Cards = None,
     out_file: Out = None,
     yes: Yes = False,
     as_json: AsJson = False,
@@ -146,7 +138,7 @@ def import_key(
     """Nhập một khóa mà hai quản trị viên đã quyết định / take in a key that two administrators decided."""
     work = ceremonies.Import(
         settings=settings_of(context), key_file=key_file, cka_id=cka_id, spki_sha256=spki_sha256, chain=chain,
-        role_id=role_id, secret_id_file=secret_id_file, cards=cards, out=out_file, yes=yes,
+        role_id=role_id, secret_id_file=secret_id_file, cards=cards_of(context), out=out_file, yes=yes,
     )  # fmt: skip
     ceremonies.end(run(work.run, as_json), as_json)
 
@@ -157,14 +149,13 @@ def move(
     owners: Annotated[list[str], typer.Argument(help="log | root | issuing | tsa | ocsp | lists | report; mã cơ quan: khóa QR / an agency's code: its QR key")],
     role_id: RoleId = "",
     secret_id_file: SecretId = None,
-    cards: Cards = None,
     out_file: Out = None,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Dời chính khóa đó từ tệp vào OpenBao; chứng thư và đường dẫn không đổi / the same key out of files into OpenBao."""
     work = ceremonies.Move(
-        settings=settings_of(context), owners=owners, role_id=role_id, secret_id_file=secret_id_file, cards=cards, out=out_file, yes=yes,
+        settings=settings_of(context), owners=owners, role_id=role_id, secret_id_file=secret_id_file, cards=cards_of(context), out=out_file, yes=yes,
     )  # fmt: skip
     ceremonies.end(run(work.run, as_json), as_json)
 
@@ -173,12 +164,12 @@ def move(
 def disable(
     context: typer.Context,
     key: Annotated[str, typer.Argument(help="Mã hoặc tên khóa / id or name of a key")],
-    role_id: RoleId = "", secret_id_file: SecretId = None, cards: Cards = None, out_file: Out = None, yes: Yes = False,
+    role_id: RoleId = "", secret_id_file: SecretId = None, out_file: Out = None, yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Ngừng dùng một khóa: xem quyết định của hai quản trị viên và thực hiện / out of use, as two administrators decided."""
     work = ceremonies.Disable(
-        settings=settings_of(context), key=key, role_id=role_id, secret_id_file=secret_id_file, cards=cards, out=out_file, yes=yes,
+        settings=settings_of(context), key=key, role_id=role_id, secret_id_file=secret_id_file, cards=cards_of(context), out=out_file, yes=yes,
     )  # fmt: skip
     ceremonies.end(run(work.run, as_json), as_json)
 
@@ -187,12 +178,12 @@ def disable(
 def destroy(
     context: typer.Context,
     key: Annotated[str, typer.Argument(help="Mã hoặc tên khóa / id or name of a key")],
-    role_id: RoleId = "", secret_id_file: SecretId = None, cards: Cards = None, out_file: Out = None, yes: Yes = False,
+    role_id: RoleId = "", secret_id_file: SecretId = None, out_file: Out = None, yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Hủy một khóa: xem quyết định của hai quản trị viên và thực hiện / destroy it, as two administrators decided."""
     work = ceremonies.Destroy(
-        settings=settings_of(context), key=key, role_id=role_id, secret_id_file=secret_id_file, cards=cards, out=out_file, yes=yes,
+        settings=settings_of(context), key=key, role_id=role_id, secret_id_file=secret_id_file, cards=cards_of(context), out=out_file, yes=yes,
     )  # fmt: skip
     ceremonies.end(run(work.run, as_json), as_json)
 
@@ -203,14 +194,13 @@ def ceremony(
     agency: Agency = "",
     token_file: Annotated[Path | None, typer.Option(help="Tệp thẻ của người vận hành / operator's token")] = None,
     cidr: Cidr = None,
-    cards: Cards = None,
     out_file: Out = None,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Kiểm kê có người chứng kiến: từng bước được đọc từ máy chủ và xác nhận / the whole, step by step, with witnesses."""
     work = ceremonies.Ceremony(
-        settings=settings_of(context), agency=agency, token_file=token_file, cidrs=tuple(cidr or ()), cards=cards, out=out_file, yes=yes,
+        settings=settings_of(context), agency=agency, token_file=token_file, cidrs=tuple(cidr or ()), cards=cards_of(context), out=out_file, yes=yes,
     )  # fmt: skip
     ceremonies.end(run(work.run, as_json), as_json)
 

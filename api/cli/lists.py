@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
-from api import bootstrap
-from api.cli.show import out, print_json, run, settings_of
-from api.roles import ProcessRole
+from api.cli.given import signing
+from api.cli.show import out, print_json, run
 from signer.copies.publication import Published
 
 app = typer.Typer(
@@ -30,7 +29,7 @@ def publish(
 
     async def work() -> None:
         target.mkdir(parents=True, exist_ok=True)
-        async with bootstrap.open_service(settings_of(context), ProcessRole.SIGNER) as service:
+        async with signing(context) as service:
             for each in await service.publisher.all():
                 file = _write(target, each)
                 row = {"file": str(file), "sequence": each.sequence, "next_update": each.next_update}

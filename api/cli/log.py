@@ -8,7 +8,8 @@ import typer
 
 from api import bootstrap
 from api.cli import ceremonies
-from api.cli.show import out, print_json, run, settings_of
+from api.cli.given import cards_of, settings_of
+from api.cli.show import out, print_json, run
 from api.roles import ProcessRole
 from audit.events import LeafType
 from audit.highwater import Mark
@@ -46,13 +47,14 @@ def show(
 def release(
     context: typer.Context,
     reason: Annotated[str, typer.Option(help="Lý do; trống: hỏi / why; empty: asked for")] = "",
-    cards: Annotated[Path | None, typer.Option(help="Thư mục thẻ riêng của nghi thức (AppRole) / folder of this ceremony's own secret ids")] = None,
     out_file: Annotated[Path | None, typer.Option("--out", help="Nơi lưu biên bản PDF / where the protocol goes")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Không hỏi; chỉ trong bản tập huấn / ask nothing; realm training alone")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON")] = False,
 ) -> None:  # fmt: skip
     """Cho nhật ký đã đóng băng chạy tiếp, hai người / let a frozen log go on from this database; two people."""
-    work = ceremonies.Release(settings=settings_of(context), reason=reason, cards=cards, out=out_file, yes=yes)
+    work = ceremonies.Release(
+        settings=settings_of(context), reason=reason, cards=cards_of(context), out=out_file, yes=yes
+    )
     ceremonies.end(run(work.run, as_json), as_json)
 
 

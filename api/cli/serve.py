@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from api import serving
-from api.cli.show import err, fail, settings_of
+from api.cli.given import settings_of
+from api.cli.show import err, fail
 from core.errors import ServiceError
 
 __all__ = ["serve", "signer", "worker"]

@@ -12,9 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from core.errors import BadInput, ServiceError
-from core.settings import Settings
 
-__all__ = ["err", "fail", "out", "print_json", "progress", "read_file", "read_wording", "run", "settings_of"]
+__all__ = ["err", "fail", "out", "print_json", "progress", "read_file", "read_wording", "run"]
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -48,13 +47,6 @@ def progress(quiet: bool) -> Progress:
         TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.completed}/{task.total}"),
         TimeElapsedColumn(), console=err, transient=True, disable=quiet,
     )  # fmt: skip
-
-
-def settings_of(context: typer.Context) -> Settings:
-    """What the callback of the application read."""
-    found = context.find_object(Settings)
-    assert found is not None
-    return found
 
 
 def read_file(path: Path) -> bytes:

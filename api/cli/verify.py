@@ -8,12 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from api import bootstrap
 from api.checking import Checker
-from api.cli.show import err, fail, out, print_json, settings_of
-from api.roles import ProcessRole
+from api.cli.given import settings_of, signing
+from api.cli.show import err, fail, out, print_json
 from core.errors import BadInput, ServiceError
-from core.settings import Settings
 from signer.reports.desk import SheetDesk
 from signer.reports.sheet import CheckedFile
 from verification.report import Report, Verdict
@@ -39,7 +37,7 @@ def verify(
 
     async def work() -> int:
         worst = 0
-        async with _opened(settings_of(context), anchor or [], lists, sheet) as (checker, desk):
+        async with _opened(context, anchor or [], lists, sheet) as (checker, desk):
             for file in files:
                 try:
                     data = file.read_bytes()
@@ -70,14 +68,14 @@ def verify(
 
 @asynccontextmanager
 async def _opened(
-    settings: Settings, anchors: list[Path], lists: Path | None, sheet: Path | None
+    context: typer.Context, anchors: list[Path], lists: Path | None, sheet: Path | None
 ) -> AsyncIterator[tuple[Checker, SheetDesk | None]]:
     """A sheet is signed, so it needs a home with its keys; a check alone needs neither."""
     if sheet is None:
-        async with Checker.open(settings, [p.read_bytes() for p in anchors], lists) as checker:
+        async with Checker.open(settings_of(context), [p.read_bytes() for p in anchors], lists) as checker:
             yield checker, None
     else:
-        async with bootstrap.open_service(settings, ProcessRole.SIGNER) as service:
+        async with signing(context) as service:
             yield Checker.of(service), service.parts().sheets
 
 

@@ -128,12 +128,14 @@ def _prepare(town: Town) -> None:
         town.role_ids[role] = _ask(town, token, "GET", f"auth/approle/role/{role}/role-id")["data"]["role_id"]
 
 
-def lay_secret_ids(town: Town) -> None:
-    """Wrapped secret ids for the signer's next start; each can be unwrapped once."""
-    token = _operator(town) or ""
+def lay_secret_ids(town: Town, folder: str = "secrets") -> Path:
+    """Wrapped secret ids for the signer's next start, or a command's own in another folder; each can be unwrapped once."""
+    token, laid = _operator(town) or "", town.folder / folder
+    laid.mkdir(exist_ok=True, mode=0o700)
     for role in ROLES:
         answer = _ask(town, token, "POST", f"auth/approle/role/{role}/secret-id", {}, wrap="300s")
-        write(town.folder / "secrets" / f"{role}.secret-id", str(answer["wrap_info"]["token"]).encode())
+        write(laid / f"{role}.secret-id", str(answer["wrap_info"]["token"]).encode())
+    return laid
 
 
 def objects(town: Town) -> None:
@@ -165,7 +167,7 @@ def first_time(town: Town, signer: dict[str, str]) -> None:
 def _run(town: Town, env: dict[str, str], *arguments: str, keyless: bool = False, typed: str = "") -> str:
     """One command of ours, until it ends. ``keyless``: it does not log in at the store."""
     if town.keys == "transit" and not keyless:
-        lay_secret_ids(town)
+        arguments = ("--cards", str(lay_secret_ids(town, "cards")), *arguments)
     done = subprocess.run(  # noqa: S603  (our own command)
         [sys.executable, "-P", "-m", "api.cli", *arguments], env=env, cwd="/", input=typed, capture_output=True, text=True,
         check=False,

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 
 from api import bootstrap
 from api.bootstrap import Service
+from api.cli.cards import own_login, role_of
 from api.cli.ceremonies.base import Act, Done
-from api.cli.ceremonies.cards import own_login, role_of
 from api.roles import ProcessRole
 from core.approvals.model import Decision
 from core.approvals.records import Approvals, decision_table

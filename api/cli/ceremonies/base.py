@@ -11,7 +11,7 @@ import typer
 
 from api import bootstrap
 from api.bootstrap import Service
-from api.cli.ceremonies.cards import own_login, role_of
+from api.cli.cards import own_login, role_of
 from api.cli.show import err, out, print_json
 from api.roles import ProcessRole
 from core.clock import VIETNAM

@@ -7,8 +7,8 @@ from typing import ClassVar, Final
 
 from api import bootstrap
 from api.bootstrap import Service
+from api.cli.cards import own_login
 from api.cli.ceremonies.base import Act, Done
-from api.cli.ceremonies.cards import own_login
 from api.cli.ceremonies.views import places_of
 from api.doctor_keys import KeyDoctor, realm_of
 from api.keystores import open_stores, spends_secret_ids

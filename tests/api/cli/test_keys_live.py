@@ -92,10 +92,11 @@ class House:
         assert f"--role-id {role_id} --secret-id-file {file}" in line, "as the next command wants it"
         return "--role-id", role_id, "--secret-id-file", file
 
-    def run(self, *arguments, code=0, typed="", as_json=True, env=None):
+    def run(self, *arguments, code=0, typed="", as_json=True, env=None, cards=None, group="keys"):
         """``dauso keys …``; its last line, or all of its answer."""
+        own = ["--cards", cards] if cards else []
         more = ["--json"] if as_json else []
-        done = dauso(self.home, "keys", *arguments, *more, code=code, input=typed, env=env or self.env)
+        done = dauso(self.home, *own, group, *arguments, *more, code=code, input=typed, env=env or self.env)
         return json.loads(done.stdout.splitlines()[-1]) if as_json else done
 
     def listed(self, purpose):
@@ -330,7 +331,7 @@ def test_a_ceremony_has_cards_of_its_own_and_never_takes_the_signers(house, laid
         ("disable", house.listed("seal")[0]["key"], "--yes"),
     ):
         assert house.run(*line, code=1, env=env)["error"] == "keys.needs_cards"
-    told = house.run(*rotate, "--cards", tmp_path, code=1, env=env)
+    told = house.run(*rotate, cards=tmp_path, code=1, env=env)
     assert told["error"] == "keys.no_card"
 
     cards = tmp_path / "cards"
@@ -343,20 +344,52 @@ def test_a_ceremony_has_cards_of_its_own_and_never_takes_the_signers(house, laid
         (("rotate", "lists", "--purpose", "list", "--at", "25/11/2020"), "keys.switch_time"), (("disable", "nobody"), "key.unknown"),
         (("import", "--key-file", tmp_path / "none"), "cli.no_such_file"), (("move", "nowhere"), "directory.no_such_agency"),
     ):  # fmt: skip
-        assert house.run(*wrong, "--cards", cards, "--yes", code=1, env=env)["error"] == code
+        assert house.run(*wrong, "--yes", cards=cards, code=1, env=env)["error"] == code
     assert names(cards) == BOTH, "a slip of the hand costs nothing"
 
-    told = house.run(*rotate, "--cards", cards, env=env)
+    told = house.run(*rotate, cards=cards, env=env)
     assert (told["good"], told["signed"]) == (True, True)
     assert names(cards) == set()
-    assert house.run(*rotate, "--cards", cards, code=1, env=env)["error"] == "keys.no_card"
+    assert house.run(*rotate, cards=cards, code=1, env=env)["error"] == "keys.no_card"
 
     house.init("signer,enroller", "--folder", cards)
-    line = ("ceremony", "--yes", "--token-file", house.token, "--cards", cards)
-    told = house.run(*line, code=None, env=env)
+    line = ("ceremony", "--yes", "--token-file", house.token)
+    told = house.run(*line, cards=cards, code=None, env=env)
     values = [f"{each['what']} {each['value']}" for each in told["facts"]]
     assert told["signed"]
     assert not any("key.denied" in each or "login_failed" in each for each in values)
+    assert {each.name: each.read_text() for each in signers.iterdir()} == before
+
+
+AGENCY = ("add", "--code", "H2", "--name", "UBND xã Mới", "--parent", "UBND tỉnh Ví Dụ")
+
+
+def test_no_other_command_takes_the_signers_cards_either(house, laid, tmp_path):
+    env, signers = laid
+    before = {each.name: each.read_text() for each in signers.iterdir()}
+    for group, *line in (
+        ("agency", *AGENCY), ("agency", "rekey", "H1"), ("lists", "publish", "--out", tmp_path),
+    ):  # fmt: skip
+        assert house.run(*line, group=group, code=1, env=env)["error"] == "keys.needs_cards"
+    cards = tmp_path / "cards"
+    house.init("signer,enroller", "--folder", cards)
+    assert house.run(*AGENCY, group="agency", cards=cards, env=env)["code"] == "H2"
+    assert names(cards) == set()
+    assert {row["store"] for row in house.listed("seal") if row["owner"] == "H2"} == {"transit"}
+    assert {each.name: each.read_text() for each in signers.iterdir()} == before
+
+
+def test_a_home_is_made_with_one_set_of_cards(house, laid, tmp_path):
+    env, signers = laid
+    before = {each.name: each.read_text() for each in signers.iterdir()}
+    cards, home = tmp_path / "cards", tmp_path / "home"
+    new = ("init", "--realm", "training", "--json")
+    (told,) = rows(dauso(home, *new, code=1, env=env))
+    assert (told["error"], home.exists()) == ("keys.needs_cards", False)
+    house.init("signer,enroller", "--folder", cards)
+    (told,) = rows(dauso(home, "--cards", cards, *new, env=env))
+    assert told["realm"] == "training"
+    assert names(cards) == set()
     assert {each.name: each.read_text() for each in signers.iterdir()} == before
 
 

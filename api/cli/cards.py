@@ -1,6 +1,6 @@
-"""What a ceremony logs in with at OpenBao or Vault: wrapped secret ids of its own ("cards"), each good once.
+"""What a command logs in with at OpenBao or Vault: wrapped secret ids of its own ("cards"), each good once.
 
-A signer that runs has used its own up, and one that starts needs the ones that were laid for it. A ceremony takes neither.
+A signer that runs has used its own up, and one that starts needs the ones that were laid for it. A command takes neither.
 ``dauso keys init --hand-over …`` writes cards into files that have their role's name; that name says at which path of the
 server a card was made, and a card made elsewhere is a theft.
 """
@@ -36,7 +36,7 @@ def role_of(file: Path, identity: Identity) -> str:
 
 
 def own_login(settings: Settings, cards: Path | None) -> Settings:
-    """The settings with which a ceremony opens the stores. ``cards``: the folder of its own.
+    """The settings with which a command opens the stores. ``cards``: the folder of its own.
 
     Raises ``keys.needs_cards``, ``keys.no_card``, ``vault.not_configured``; nothing where opening uses up nothing.
     """
