@@ -28,6 +28,17 @@ def no_file_longer_than(size: int):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+class Room:
+    """How many pages a SQLite file may have. SQLite keeps that per connection, so each of the pool is told when it is taken."""
+
+    def __init__(self, db) -> None:
+        self.pages = 1_000_000
+        sa.event.listen(db._writer.sync_engine, "checkout", self._tell)
+
+    def _tell(self, connection, *_) -> None:
+        connection.driver_connection._connection.execute(f"PRAGMA max_page_count = {self.pages}")
+
+
 async def test_a_full_disk_refuses_a_document_and_leaves_no_part_of_it(tmp_path):
     documents = Documents.open("", tmp_path)
     with no_file_longer_than(1_000), pytest.raises(Unavailable, match=r"store\.full"):
@@ -39,9 +50,9 @@ async def test_a_full_disk_refuses_a_document_and_leaves_no_part_of_it(tmp_path)
 async def test_a_full_database_stops_a_copy_and_the_same_copy_goes_on_when_there_is_room(tmp_path):
     settings = await town.build(tmp_path / "home")
     async with bootstrap.open_service(settings, ProcessRole.SIGNER) as service:
-        async with service.db.write() as uow:
-            pages = (await uow.execute(sa.text("PRAGMA page_count"))).scalar_one()
-            await uow.execute(sa.text(f"PRAGMA max_page_count = {pages + 3}"))
+        room = Room(service.db)
+        async with service.db.read() as uow:
+            room.pages = (await uow.execute(sa.text("PRAGMA page_count"))).scalar_one() + 3
         codes = []
         for n in range(4):
             try:
@@ -50,8 +61,7 @@ async def test_a_full_database_stops_a_copy_and_the_same_copy_goes_on_when_there
                 codes.append(error.code)
         assert codes
         assert set(codes) == {"store.full"}
-        async with service.db.write() as uow:
-            await uow.execute(sa.text("PRAGMA max_page_count = 1000000"))
+        room.pages = 1_000_000
         async with service.db.read() as uow:
             left = await store.unfinished(uow)
         for copy_id in left:
