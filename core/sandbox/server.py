@@ -27,10 +27,12 @@ def main(descriptor: int) -> None:
     _, *preload = sys.argv[1:]
     control = socket.socket(fileno=descriptor)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are reaped by the kernel
+    gc.disable()  # until all is imported, which leaves no garbage
     walls.features()  # imports and compiles what the walls need
     for where in preload:
         _find(where)()
     gc.collect()
+    gc.enable()
     gc.freeze()  # children share these pages: their collector need not touch them
     control.sendall(b"ready")
     while True:

@@ -42,6 +42,9 @@ def test_every_command_with_its_options(path):
     for line in seen:
         words, at = shlex.split(line.replace("…", "X").replace("[", "").replace("]", "")), root
         while words and hasattr(at, "commands"):
+            if words[0].startswith("--"):  # an option of the program, with its value
+                assert words[0] in {option for parameter in at.params for option in parameter.opts}, line
+                words = words[2:]
             assert words[0] in at.commands, line
             at = at.commands[words.pop(0)]
         known = {option for parameter in at.params for option in parameter.opts}

@@ -14,6 +14,7 @@ import httpx2
 import pytest
 import requests
 
+from core.limits import LIMITS
 from tests.conftest import _postgres_bin, live_or_skip
 from tests.deploy.kit import DEPLOY, path_with_tools, tool
 from tests.flows import town
@@ -177,6 +178,7 @@ def test_the_auditor_proves_every_use_of_a_key_with_a_user_and_a_login_of_its_ow
         "DAUSO_VAULT_ROLE_ID": up.bao("GET", f"{role}/role-id")["data"]["role_id"],
         "DAUSO_VAULT_SECRET_ID_FILE": str(tmp_path / "secret-id"),
     }  # fmt: skip
+    time.sleep(LIMITS["keyuse.settle_seconds"])  # whatever is younger waits for the next run
     done = subprocess.run(
         [sys.executable, "-P", "-m", "api.cli", "audit", "keys", "--json"], env=env, cwd="/", capture_output=True, text=True, timeout=120
     )  # fmt: skip

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Self
 
 from api import bootstrap
+from api.roles import ProcessRole
 from core.sandbox import Sandbox, server, walls
 from tests.flows.town import environment
 
@@ -91,7 +92,7 @@ class Nursery:
 # --------------------------------------------------------------------------------------------------------- the parent
 def main(folder: str) -> None:
     """Until the test's end of the pipe is closed; then all that were born here end with it."""
-    for where in bootstrap._PRELOAD:
+    for where in bootstrap.preloads(ProcessRole.SIGNER):
         _find(where)()
     for module in ("core.jobs.durable", "tests.flows.kill_child", "tests.flows.kill_requests_child"):
         importlib.import_module(module)
@@ -133,7 +134,7 @@ def _bear(where: str, arguments: list[str], said: Path, folder: str) -> tuple[in
     child = os.fork()
     if child == 0:
         _become(said, folder)
-        bootstrap.make_sandbox = lambda: _sandbox(ours)
+        bootstrap.make_sandbox = lambda _role: _sandbox(ours)
         _run(lambda: asyncio.run(_find(where)(*arguments)))
     ours.close()
     return child, sandbox
