@@ -21,7 +21,6 @@ from core.directory.records import Directory
 from core.errors import Refused
 from core.jobs import Jobs, Note
 from core.objects import Documents
-from core.outbound import Outbound
 from core.sandbox import Sandbox
 from core.settings import Settings
 from core.signing import Timestamper
@@ -186,28 +185,16 @@ async def open_signer(
     sandbox: Sandbox, log_key: Credential, keys: KeyRing,
 ) -> SignerParts:  # fmt: skip
     """Log, desks and jobs, wired over opened key stores. Raises ``log.frozen``, ``tsa.no_anchor``."""
-    rp = relying_party(settings)
-    open_key = keys.open
     log = Log(
-        db=db, origin=settings.origin, key=open_key(log_key, "log"), clock=clock, highwater=highwater_of(settings)
+        db=db, origin=settings.origin, key=keys.open(log_key, "log"), clock=clock, highwater=highwater_of(settings)
     )
     await log.open()
-
-    async with db.read() as uow:
-        tsa, ocsp = await _last(parts, uow, "tsa", KeyPurpose.TSA), await _last(parts, uow, "ocsp", KeyPurpose.OCSP)
-        evidence = EmbeddedEvidence(
-            db=db, clock=clock, open_key=open_key, sandbox=sandbox,
-            root=await parts.credentials.of(uow, "root", KeyPurpose.CA),
-            issuing=await parts.credentials.of(uow, "issuing", KeyPurpose.CA),
-            ocsp=ocsp, tsa=tsa, stampers=stamping_anchors(settings, realm),
-        )  # fmt: skip
-    outbound = outbound_of(settings)
-    timestamps = _timestamps(settings, realm, clock, tsa, keys, outbound)
     basis = Basis(
         settings=settings, realm=realm, clock=clock, db=db, directory=parts.directory, register=parts.register,
-        credentials=parts.credentials, documents=documents, sandbox=sandbox, store=keys.booked, open_key=open_key, log=log,
-        relying_party=rp, outbound=outbound,
+        credentials=parts.credentials, documents=documents, sandbox=sandbox, store=keys.booked, open_key=keys.open, log=log,
+        relying_party=relying_party(settings), outbound=outbound_of(settings),
     )  # fmt: skip
+    evidence = await _evidence(basis)
     hears: list[RequestDesk] = []  # made below: its desk holds the providers' keys
 
     def heard(order_id: str) -> None:
@@ -215,24 +202,16 @@ async def open_signer(
 
     providers = remote_providers(basis, heard)
     desk = SigningDesk(
-        db=db, clock=clock, credentials=parts.credentials, documents=documents, log=log, open_key=open_key,
-        timestamps=timestamps, relying_party=rp, orders=Orders(clock), rules=keys.rules,
-        providers=providers.keys(lambda order_id: shown_at_provider(db, order_id)),
+        db=db, clock=clock, credentials=parts.credentials, documents=documents, log=log, open_key=keys.open,
+        timestamps=_timestamps(basis, evidence.tsa, keys), relying_party=basis.relying_party, orders=Orders(clock),
+        rules=keys.rules, providers=providers.keys(lambda order_id: shown_at_provider(db, order_id)),
     )  # fmt: skip
-
     pictures = Pictures(db, clock, documents, sandbox)
     publisher = Publisher(
-        db=db, clock=clock, directory=parts.directory, credentials=parts.credentials, open_key=open_key
+        db=db, clock=clock, directory=parts.directory, credentials=parts.credentials, open_key=keys.open
     )
     notices = Notices(db=db, clock=clock, publisher=publisher)
-    copies = CopyDesk(
-        signing=desk, pictures=pictures, directory=parts.directory, register=parts.register,
-        printer=Printer(db=db, directory=parts.directory, register=parts.register, credentials=parts.credentials,
-                        documents=documents, open_key=open_key, sandbox=sandbox, host=settings.host,
-                        system=settings.system_name),
-        checks=evidence, approver=TrainingHand(settings, clock, db, rp) if realm is Realm.TRAINING else None, client="dauso-cli",
-        told=notices.mark,
-    )  # fmt: skip
+    copies = _copy_desk(basis, desk, evidence, pictures, notices)
     jobs = _jobs(settings, clock, copies)
     reception = Reception(
         db=db, clock=clock, inbox=Inbox(clock), desk=copies, documents=documents, sandbox=sandbox, jobs=jobs
@@ -264,9 +243,36 @@ async def open_signer(
     )  # fmt: skip
 
 
-async def _last(parts: Records, uow: UnitOfWork, owner: str, purpose: KeyPurpose) -> Credential:
+async def _evidence(basis: Basis) -> EmbeddedEvidence:
+    """Of the embedded authority. Raises ``tsa.no_anchor``."""
+    credentials = basis.credentials
+    async with basis.db.read() as uow:
+        return EmbeddedEvidence(
+            db=basis.db, clock=basis.clock, open_key=basis.open_key, sandbox=basis.sandbox,
+            root=await credentials.of(uow, "root", KeyPurpose.CA), issuing=await credentials.of(uow, "issuing", KeyPurpose.CA),
+            ocsp=await _last(credentials, uow, "ocsp", KeyPurpose.OCSP),
+            tsa=await _last(credentials, uow, "tsa", KeyPurpose.TSA),
+            stampers=stamping_anchors(basis.settings, basis.realm),
+        )  # fmt: skip
+
+
+def _copy_desk(
+    basis: Basis, desk: SigningDesk, evidence: EmbeddedEvidence, pictures: Pictures, notices: Notices
+) -> CopyDesk:
+    settings, training = basis.settings, basis.realm is Realm.TRAINING
+    printer = Printer(
+        db=basis.db, directory=basis.directory, register=basis.register, credentials=basis.credentials,
+        documents=basis.documents, open_key=basis.open_key, sandbox=basis.sandbox, host=settings.host, system=settings.system_name,
+    )  # fmt: skip
+    return CopyDesk(
+        signing=desk, pictures=pictures, directory=basis.directory, register=basis.register, printer=printer, checks=evidence,
+        approver=TrainingHand(settings, basis.clock, basis.db, basis.relying_party) if training else None,
+        client="dauso-cli", told=notices.mark,
+    )  # fmt: skip
+
+
+async def _last(credentials: Credentials, uow: UnitOfWork, owner: str, purpose: KeyPurpose) -> Credential:
     """Also of a key that has ended: a signer starts with it and says so where it is wanted, and the next can be made."""
-    credentials = parts.credentials
     return await credentials.last(uow, owner, purpose) or await credentials.of(uow, owner, purpose)
 
 
@@ -283,16 +289,15 @@ def stamping_anchors(settings: Settings, realm: Realm) -> tuple[TrustAnchor, ...
     )
 
 
-def _timestamps(
-    settings: Settings, realm: Realm, clock: Clock, tsa: Credential, keys: KeyRing, outbound: Outbound
-) -> Timestamper:
+def _timestamps(basis: Basis, tsa: Credential, keys: KeyRing) -> Timestamper:
+    settings = basis.settings
     if settings.tsa_url:
         return ExternalTimestampAuthority(
-            url=settings.tsa_url, anchors=stamping_anchors(settings, realm), outbound=outbound, clock=clock
-        )
+            url=settings.tsa_url, anchors=stamping_anchors(settings, basis.realm), outbound=basis.outbound, clock=basis.clock
+        )  # fmt: skip
     assert tsa.certificate is not None
     return EmbeddedTimestampAuthority(
-        key=keys.open(tsa, "tsa"), certificate=tsa.certificate, chain=tsa.chain[:-1], clock=clock,
+        key=keys.open(tsa, "tsa"), certificate=tsa.certificate, chain=tsa.chain[:-1], clock=basis.clock,
         register=lambda token: keys.book.beside(token.signed, token_table, token.row()),
     )  # fmt: skip
 

@@ -22,6 +22,7 @@ from core.clock import VIETNAM, Clock, SystemClock, timestamp_text
 from core.db import Database
 from core.directory.records import agency_table
 from core.errors import BadInput, Broken, ServiceError
+from core.limits import LIMITS
 from core.messages import sentence
 from core.settings import Settings
 from core.vault import Vault, config_of
@@ -176,7 +177,14 @@ def _say(report: RunReport, as_json: bool) -> None:
             f" ({each.code}{when}{who}{asked})",
             markup=False,
         )
-    if report.clean:
+    if report.until <= report.since:  # a first run, begun as soon as there was something to read
+        seconds = LIMITS["keyuse.settle_seconds"]
+        out.print(
+            f"Chưa có dòng nào đủ cũ để đối soát; chạy lại sau {seconds} giây. / Nothing is old enough to be compared; "
+            f"run this again in {seconds} seconds.",
+            markup=False,
+        )
+    elif report.clean:
         out.print("✓ Mọi lần dùng khóa đều có căn cứ. / Every use of a key had its cause.", markup=False)
 
 

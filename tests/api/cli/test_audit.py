@@ -118,6 +118,16 @@ def test_every_use_with_its_cause_is_clean_and_one_without_is_a_finding(office):
 
 
 @pytest.mark.live
+def test_a_first_run_that_comes_too_early_does_not_say_that_all_is_well(office, monkeypatch):
+    monkeypatch.setitem(LIMITS, "keyuse.settle_seconds", 30)
+    office.note("copy")
+    office.sign("copy")
+    said = office.audit("--since", office.since).stdout
+    assert "chạy lại sau 30 giây" in said
+    assert "Mọi lần dùng khóa đều có căn cứ" not in said
+
+
+@pytest.mark.live
 def test_a_comparison_that_ends_long_ago_is_no_clean_one(office, tmp_path, monkeypatch):
     office.note("x")
     office.sign("x")
