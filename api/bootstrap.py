@@ -55,6 +55,7 @@ from signer.keystores.registry import Registry
 from signer.keystores.software import make_key_file
 
 __all__ = [
+    "PRELOAD",
     "Service",
     "create_home",
     "demo_needs_training",
@@ -65,16 +66,19 @@ __all__ = [
     "open_frozen",
     "open_service",
     "open_tables",
-    "preloads",
     "require_narrow_rights",
     "signer_work",
     "upgrade_home",
 ]
 
-_READERS = ("verification.engine.codes:warm", "verification.worker:warm")
-"""What a sandbox has loaded before it is asked, where papers are only checked."""
-_MAKERS = ("signer.copies.intake.work:warm", "signer.papers.work:warm", "signer.decisions.preview:warm")
-"""The same, beside those, where papers are made."""
+PRELOAD = (
+    "signer.copies.intake.work:warm",
+    "verification.engine.codes:warm",
+    "verification.worker:warm",
+    "signer.papers.work:warm",
+    "signer.decisions.preview:warm",
+)
+"""What reads hostile bytes, as ``module:function``. Behind the walls no file can be opened, so nothing else is imported there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,15 +153,10 @@ def demo_needs_training() -> Refused:
     return Refused("home.not_training")
 
 
-def preloads(role: ProcessRole) -> tuple[str, ...]:
-    """``module:function`` of what reads hostile bytes in a process of this role."""
-    return (*_READERS, *_MAKERS) if role is ProcessRole.SIGNER else _READERS
-
-
 @asynccontextmanager
-async def make_sandbox(role: ProcessRole = ProcessRole.WEB) -> AsyncIterator[Sandbox]:
-    """A running sandbox. What is not in ``preloads`` it has to load for every file anew."""
-    async with Sandbox(preload=preloads(role)) as sandbox:
+async def make_sandbox() -> AsyncIterator[Sandbox]:
+    """A running sandbox with the readers of hostile bytes loaded."""
+    async with Sandbox(preload=PRELOAD) as sandbox:
         yield sandbox
 
 
@@ -254,7 +253,7 @@ async def open_service(
     realm = Realm(json.loads((settings.home / "home.json").read_text())["realm"])
     clock = clock or SystemClock()
     rights = () if role is ProcessRole.SIGNER else (WEB_WRITES, WEB_HIDDEN)
-    async with Database(settings.database, *rights) as db, make_sandbox(role) as sandbox, AsyncExitStack() as held:
+    async with Database(settings.database, *rights) as db, make_sandbox() as sandbox, AsyncExitStack() as held:
         await _require_current(db)
         parts = Records(clock)
         documents = Documents.open(settings.objects_url, settings.home)

@@ -16,7 +16,6 @@ from PIL import Image, ImageFilter
 
 from api import sample
 from api.bootstrap import make_sandbox
-from api.roles import ProcessRole
 from core.objects import Documents
 from signer.papers import PageCache, inspect
 
@@ -59,7 +58,7 @@ async def measure(document: bytes, rounds: int) -> tuple[list[float], list[float
     inspected, first, later, size = [], [], [], 0
     with tempfile.TemporaryDirectory() as folder:
         name = await Documents.open("", Path(folder)).put(document)
-        async with make_sandbox(ProcessRole.SIGNER) as sandbox:
+        async with make_sandbox() as sandbox:
             for turn in range(rounds + 1):
                 store = Documents.open("", Path(folder))  # nothing in memory
                 pages = PageCache(sandbox=sandbox, load=store.get)

@@ -16,6 +16,7 @@ import pytest
 import structlog
 
 from core.db import Database
+from tests import sandboxes
 from tests.openbao import binary
 from tests.vault import server_kind, vault_binary
 
@@ -49,6 +50,14 @@ _LONG = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     items.sort(key=lambda item: not item.path.relative_to(here).as_posix().startswith(_LONG))
+
+
+_SANDBOXES = sandboxes.Parent()
+sandboxes.use(_SANDBOXES)
+
+
+def pytest_unconfigure() -> None:
+    _SANDBOXES.end()
 
 
 def pytest_collection_finish() -> None:

@@ -75,6 +75,7 @@ class DurableJobs:
             "name": "dauso", "system_database_engine": self._engine, "executor_id": name,
             "system_database_url": self._engine.url.render_as_string(hide_password=False),
             "application_version": self._application, "serializer": DBOSPortableJSONSerializer(), "log_level": "CRITICAL",
+            "notification_listener_polling_interval_sec": 0.1,  # nobody notifies here; a stop waits for that long
         }  # fmt: skip
         logging.getLogger("dbos").setLevel(logging.CRITICAL)  # it would print tracebacks; we log codes
         DBOS(config=config)

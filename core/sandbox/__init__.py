@@ -72,13 +72,7 @@ class Sandbox:
                 self._control.close()
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             self._folder = self._folder or tempfile.TemporaryDirectory(prefix="dauso-")
-            root = str(Path(__file__).resolve().parents[2])
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-P", "-c",
-                f"import sys; sys.path.insert(0, {root!r}); from core.sandbox.server import main; main({theirs.fileno()})",
-                self._folder.name, *self._preload,
-                pass_fds=(theirs.fileno(),), env={}, stdin=asyncio.subprocess.DEVNULL, cwd=self._folder.name,
-            )  # fmt: skip
+            self._process = await self._spawn(theirs, self._folder.name)
             theirs.close()
             self._control = ours
             ours.setblocking(False)
@@ -86,6 +80,16 @@ class Sandbox:
             if ready != b"ready":
                 raise Unavailable("sandbox.failed")
             return ours
+
+    async def _spawn(self, theirs: socket.socket, folder: str) -> asyncio.subprocess.Process:
+        """The server: a fresh interpreter that holds its end of the socket and nothing else of ours."""
+        root = str(Path(__file__).resolve().parents[2])
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-c",
+            f"import sys; sys.path.insert(0, {root!r}); from core.sandbox.server import main; main({theirs.fileno()})",
+            folder, *self._preload,
+            pass_fds=(theirs.fileno(),), env={}, stdin=asyncio.subprocess.DEVNULL, cwd=folder,
+        )  # fmt: skip
 
     async def run(
         self, function: Function | str, payload: bytes, arguments: dict[str, Any], *, cpu: int | None = None,

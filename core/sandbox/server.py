@@ -14,10 +14,11 @@ from typing import Any
 from core.errors import ServiceError
 from core.sandbox import walls
 
-__all__ = ["main"]
+__all__ = ["find", "main"]
 
 
-def _find(where: str) -> Any:
+def find(where: str) -> Any:
+    """``module:function``."""
     module, _, name = where.partition(":")
     return getattr(importlib.import_module(module), name)
 
@@ -30,7 +31,7 @@ def main(descriptor: int) -> None:
     gc.disable()  # until all is imported, which leaves no garbage
     walls.features()  # imports and compiles what the walls need
     for where in preload:
-        _find(where)()
+        find(where)()
     gc.collect()
     gc.enable()
     gc.freeze()  # children share these pages: their collector need not touch them
@@ -60,7 +61,7 @@ def _child(descriptor: int, own: str) -> None:
         head_size, size = struct.unpack(">QQ", _exactly(connection, 16))
         request = json.loads(_exactly(connection, head_size))
         payload = _exactly(connection, size)
-        function = _find(request["function"])
+        function = find(request["function"])
         walls.put_up(own, request["limits"])
         answer, blob = _call(function, payload, request["arguments"])
         data = json.dumps(answer).encode()

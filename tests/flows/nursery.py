@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Self
 
 from api import bootstrap
-from api.roles import ProcessRole
 from core.sandbox import Sandbox, server, walls
 from tests.flows.town import environment
 
@@ -92,8 +91,8 @@ class Nursery:
 # --------------------------------------------------------------------------------------------------------- the parent
 def main(folder: str) -> None:
     """Until the test's end of the pipe is closed; then all that were born here end with it."""
-    for where in bootstrap.preloads(ProcessRole.SIGNER):
-        _find(where)()
+    for where in bootstrap.PRELOAD:
+        server.find(where)()
     for module in ("core.jobs.durable", "tests.flows.kill_child", "tests.flows.kill_requests_child"):
         importlib.import_module(module)
     walls.features()
@@ -134,8 +133,8 @@ def _bear(where: str, arguments: list[str], said: Path, folder: str) -> tuple[in
     child = os.fork()
     if child == 0:
         _become(said, folder)
-        bootstrap.make_sandbox = lambda _role: _sandbox(ours)
-        _run(lambda: asyncio.run(_find(where)(*arguments)))
+        bootstrap.make_sandbox = lambda: _sandbox(ours)
+        _run(lambda: asyncio.run(server.find(where)(*arguments)))
     ours.close()
     return child, sandbox
 
@@ -183,11 +182,6 @@ class _Begun(Sandbox):
 async def _sandbox(control: socket.socket):
     async with _Begun(control) as sandbox:
         yield sandbox
-
-
-def _find(where: str):
-    module, _, name = where.partition(":")
-    return getattr(importlib.import_module(module), name)
 
 
 if __name__ == "__main__":
