@@ -10,7 +10,7 @@ demo: $(VENV)/.ready
 	@$(VENV)/bin/dauso demo --home .demo
 
 test: $(VENV)/.ready
-	$(RUN) pytest -q -n 3 --dist loadfile --no-loadscope-reorder
+	$(RUN) pytest -q -n 4 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.ready
 	$(VENV)/bin/ruff check .
