@@ -52,6 +52,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not item.path.relative_to(here).as_posix().startswith(_LONG))
 
 
+gc.disable()  # until all tests are collected
 _SANDBOXES = sandboxes.Parent()
 sandboxes.use(_SANDBOXES)
 
@@ -64,6 +65,7 @@ def pytest_collection_finish() -> None:
     """The collector need not walk through all tests and modules again and again."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -90,7 +90,7 @@ def test_schemathesis_finds_nothing(door, things, tmp_path):
         [Path(sys.executable).with_name("st"), "--config-file", "st.toml", "run", f"{url}/openapi.json", "--checks", "all",
          "--header", f"Authorization: Bearer {key}", "--max-examples", "10", "--generation-deterministic",
          "--continue-on-failure", "--no-color", "--warnings", "off"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=200,
+        cwd=tmp_path, capture_output=True, text=True, timeout=500,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-30_000:] + done.stderr[-2_000:]
 
