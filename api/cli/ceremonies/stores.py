@@ -86,10 +86,15 @@ class Init(Act):
                 operator=operator, protocol=protocol, mounts=places, agency=self.agency,
                 decided=await self._decided(realm), cidrs=self.cidrs,
             )  # fmt: skip
-            handed = await work.run(self.folder or self.settings.home / "handed", identities)
+            handed = await work.run(self._folder, identities)
             if realm is not None and self.cards is None and spends_secret_ids(self.settings):
                 await work.lend(own, {self.settings.vault_role, self.settings.vault_enroller_role})
-        self.next += self._next(handed)
+        self.next += self._next(handed, is_new=realm is None)
+
+    @property
+    def _folder(self) -> Path:
+        """Where what is handed over is put."""
+        return self.folder or self.settings.home / "handed"
 
     def _identities(self) -> list[Identity]:
         """Raises ``keys.unknown_identity``."""
@@ -106,7 +111,7 @@ class Init(Act):
         async with Database(self.settings.database) as db, db.read() as uow:
             return await Policies(SystemClock()).decided(uow, realm, "transit")
 
-    def _next(self, handed: list[Handed]) -> list[str]:
+    def _next(self, handed: list[Handed], *, is_new: bool) -> list[str]:
         lines = ["DAUSO_KEYS=transit", f"DAUSO_VAULT_URL={self.settings.vault_url}"]
         for each in handed:
             once = f"{each.secret_id_file}  (một lần, đến / once, until {timestamp_text(each.until)})"
@@ -118,11 +123,15 @@ class Init(Act):
                 f"DAUSO_VAULT_{prefix}ROLE={each.role}", f"DAUSO_VAULT_{prefix}ROLE_ID={each.role_id}",
                 f"DAUSO_VAULT_{prefix}SECRET_ID_FILE={once}",
             ]  # fmt: skip
-        return [
-            *lines,
-            "thu hồi thẻ của người vận hành / revoke the operator's token",
-            "dauso init · dauso doctor keys",
-        ]
+        lines.append("thu hồi thẻ của người vận hành / revoke the operator's token")
+        if is_new and spends_secret_ids(self.settings) and any(each.identity is Identity.SIGNER for each in handed):
+            lines.append(
+                f"dauso --cards {self._folder} init  (dùng hết các thẻ này; xin thẻ mới cho bộ ký"
+                " / uses these up: hand over new ones for the signer)"
+            )
+        elif is_new:
+            lines.append("dauso init")
+        return [*lines, "dauso doctor keys"]
 
     async def _other(self, store: str, protocol: Protocol) -> None:
         """A token or a folder: nothing is made, it is only asked."""

@@ -386,7 +386,20 @@ def test_a_home_is_made_with_one_set_of_cards(house, laid, tmp_path):
     new = ("init", "--realm", "training", "--json")
     (told,) = rows(dauso(home, *new, code=1, env=env))
     assert (told["error"], home.exists()) == ("keys.needs_cards", False)
-    house.init("signer,enroller", "--folder", cards)
+    prepare = (
+        "keys",
+        "init",
+        "--store",
+        "transit",
+        "--hand-over",
+        "signer,enroller",
+        "--folder",
+        cards,
+        "--token-file",
+        house.token,
+    )
+    said = dauso(home, *prepare, "--out", tmp_path / "init.pdf", input="Nguyễn Thị Chứng\ny\n", env=env).stdout
+    assert f"dauso --cards {cards} init" in said, "what comes next"
     (told,) = rows(dauso(home, "--cards", cards, *new, env=env))
     assert told["realm"] == "training"
     assert names(cards) == set()
