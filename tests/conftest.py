@@ -61,7 +61,8 @@ def pytest_unconfigure() -> None:
     _SANDBOXES.end()
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
     """The collector need not walk through all tests and modules again and again."""
     gc.collect()
     gc.freeze()

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 
 from api.bootstrap import PRELOAD
@@ -29,13 +30,21 @@ class Parent:
     def bear(self, theirs: socket.socket, folder: str) -> int:
         """Process id of a server at the other end of ``theirs``. From any thread."""
         with self._turn:
-            if self._control is None:
-                self._begin()
-            socket.send_fds(self._control, [folder.encode()], [theirs.fileno()])
-            return int(self._control.recv(16))
+            for last in (False, True):
+                try:
+                    if self._control is None:
+                        self._begin()
+                    socket.send_fds(self._control, [folder.encode()], [theirs.fileno()])
+                    return int(self._control.recv(16))
+                except (OSError, ValueError):  # somebody killed it
+                    self.end()
+                    if last:
+                        raise
+            raise AssertionError
 
     def _begin(self) -> None:
         self._control, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control.settimeout(60)
         root = str(Path(__file__).resolve().parents[1])
         begin = f"import sys; sys.path.insert(0, {root!r}); from tests.sandboxes import main; main({far.fileno()})"
         self._process = subprocess.Popen(
@@ -48,6 +57,8 @@ class Parent:
         """At the session's end."""
         if self._control is not None:
             self._control.close()
+            self._control = None
+            self._process.kill()
             self._process.wait(30)
 
 
@@ -55,14 +66,14 @@ class Born:
     """What ``Sandbox`` wants of a process."""
 
     def __init__(self, pid: int) -> None:
-        self.pid, self._handle = pid, os.pidfd_open(pid)
-
-    def __del__(self) -> None:
-        os.close(self._handle)
+        self._handle = os.pidfd_open(pid)
+        weakref.finalize(self, os.close, self._handle)
 
     @property
     def returncode(self) -> int | None:
-        return -signal.SIGKILL if select.select([self._handle], [], [], 0)[0] else None
+        asked = select.poll()
+        asked.register(self._handle, select.POLLIN)
+        return -signal.SIGKILL if asked.poll(0) else None
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):

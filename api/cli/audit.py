@@ -177,11 +177,11 @@ def _say(report: RunReport, as_json: bool) -> None:
             f" ({each.code}{when}{who}{asked})",
             markup=False,
         )
-    if report.until <= report.since:  # a first run, begun as soon as there was something to read
+    if report.clean and report.until <= report.since:
         seconds = LIMITS["keyuse.settle_seconds"]
         out.print(
-            f"Chưa có dòng nào đủ cũ để đối soát; chạy lại sau {seconds} giây. / Nothing is old enough to be compared; "
-            f"run this again in {seconds} seconds.",
+            f"Chưa có gì mới để đối soát; dòng trẻ hơn {seconds} giây chờ lần chạy sau. / Nothing new to compare; lines younger "
+            f"than {seconds} seconds wait for the next run.",
             markup=False,
         )
     elif report.clean:

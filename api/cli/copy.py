@@ -48,8 +48,8 @@ def certify(
 
     async def work() -> int:
         bad = 0
-        target.mkdir(parents=True, exist_ok=True)
         async with signing(context) as service:
+            target.mkdir(parents=True, exist_ok=True)
             with progress(as_json) as bar:
                 task = bar.add_task("chứng thực", total=len(files))
                 for file in files:

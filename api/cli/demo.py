@@ -21,6 +21,7 @@ from api.certifying import certify_file, deliver
 from api.checking import Checker
 from api.cli.given import settings_of
 from api.cli.show import fail, out, print_json, progress
+from api.keystores import spends_secret_ids
 from api.roles import ProcessRole
 from api.simulate.openbao import beside
 from api.training.prepare import Invited, prepare, sample_agency
@@ -72,6 +73,8 @@ def _with_keys(settings: Settings, keys: KeysOf | None) -> Iterator[Settings]:
     if (keys or kept) is KeysOf.OPENBAO:
         with beside(settings) as own:
             yield own
+    elif spends_secret_ids(settings):  # it opens the stores again and again
+        raise Refused("demo.no_cards")
     else:
         yield settings
 

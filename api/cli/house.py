@@ -82,8 +82,8 @@ def add_agency(
     """Thêm cơ quan, khóa dấu, khóa mã QR và sổ năm nay / add an agency with its keys and this year's book."""
 
     async def work() -> None:
+        words = read_wording(wording)
         async with signing(context) as service:
-            words = read_wording(wording)
             agency = await service.enrolment.agency(code=code, name=name, parent=parent, wording=words)
         value = {"id": agency.id, "code": agency.code, "name": agency.name}
         print_json(value) if as_json else out.print(f"{agency.code}  {agency.name}", markup=False)

@@ -28,8 +28,8 @@ def publish(
     """Ký và ghi danh mục mới / sign and write the lists anew."""
 
     async def work() -> None:
-        target.mkdir(parents=True, exist_ok=True)
         async with signing(context) as service:
+            target.mkdir(parents=True, exist_ok=True)
             for each in await service.publisher.all():
                 file = _write(target, each)
                 row = {"file": str(file), "sequence": each.sequence, "next_update": each.next_update}

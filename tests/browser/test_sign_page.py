@@ -206,6 +206,46 @@ def test_a_picture_that_came_broken_can_be_asked_for_again(phone, sign):
     assert not failed.is_visible()
 
 
+LIVE = """
+const { createObjectURL, revokeObjectURL } = URL;
+window.live = new Set();
+URL.createObjectURL = (blob) => { const made = createObjectURL.call(URL, blob); window.live.add(made); return made; };
+URL.revokeObjectURL = (made) => { window.live.delete(made); revokeObjectURL.call(URL, made); };
+"""
+
+
+def test_one_picture_a_page_stays_however_often_it_was_asked_for(phone, sign):
+    """Zoomed while the first was on its way, and the first came last; turned again and again meanwhile."""
+    sign.table.papers = (Paper(id="d1", title="Đơn", kind="pdf", pages=1),)
+    page = phone()
+    page.add_init_script(LIVE)
+    Passkeys(page).put(sign.door.hand)
+    held, asked = [], []
+
+    def hold(route):
+        asked.append(int(re.search(r"width=(\d+)", route.request.url)[1]))
+        if len(asked) == 1:
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/pages/0?**", hold)
+    enter(page, sign)
+    page.locator("[data-view=reading]").wait_for()
+    until(lambda: page.evaluate("1") and held)
+    page.locator(".zoom").click()
+    until(lambda: page.evaluate("document.querySelector('.page img').naturalWidth") > 500)
+    held.pop().continue_()
+    for _ in range(4):
+        page.evaluate("dispatchEvent(new Event('resize'))")
+    until(lambda: page.evaluate("[...window.live].length") == 1)
+    page.wait_for_timeout(300)
+    assert page.evaluate("[...window.live][0] === document.querySelector('.page img').src")
+    assert page.evaluate("document.querySelector('.page img').naturalWidth") > 500
+    assert len(asked) == 2
+    assert not page.locator(".failed").first.is_visible()
+
+
 def test_many_documents_are_counted_before_one_approval(phone, sign):
     papers = [Paper(id=f"d{n}", title=f"Văn bản {n}", kind="pdf", pages=3) for n in range(1, 12)]
     digest = Paper(id="d12", title="Bảng lương", kind="digest", digest="ab" * 32)

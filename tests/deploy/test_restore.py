@@ -79,10 +79,10 @@ def _shell(settings, line, typed=""):
     )
 
 
-async def _dauso(settings, line, typed=""):
+async def _dauso(settings, line, typed="", **env):
     """The same in this process, which is faster."""
-    words = shlex.split(line)[1:]
-    told = await asyncio.to_thread(runner.invoke, app, words, input=typed, env=_environment(settings))
+    words, env = shlex.split(line)[1:], _environment(settings) | env
+    told = await asyncio.to_thread(runner.invoke, app, words, input=typed, env=env)
     logging.getLogger("dbos").handlers.clear()  # they hold the output of that command, which is closed now
     structlog.reset_defaults()
     return told
@@ -169,6 +169,21 @@ async def test_no_other_command_works_while_the_log_is_frozen_and_yes_is_for_tra
     ):
         told = await _dauso(settings, line, f"{TWO}\ny\n")
         assert (told.exit_code, code in told.stderr + told.stdout) == (1, True), (line, told.stderr)
+    assert json.loads(mark.read_text())["size"] == 9
+
+
+async def test_with_approle_nothing_is_given_up_before_there_are_cards_to_sign_the_paper_with(tmp_path):
+    settings = await town.build(tmp_path / "home")
+    await _leaves(settings, 2)
+    mark = settings.home / "highwater" / "mark.json"
+    mark.write_text(json.dumps({"size": 9, "root": "00" * 32}))
+    given = {"DAUSO_VAULT_URL": "http://127.0.0.1:1", "DAUSO_VAULT_ROLE": "dauso-signer"}
+    for line, code in (
+        ("dauso log release --yes --reason x --json", "keys.needs_cards"),
+        (f"dauso --cards {tmp_path} log release --yes --reason x --json", "keys.no_card"),
+    ):
+        told = await _dauso(settings, line, **given)
+        assert (told.exit_code, json.loads(told.stdout)["error"]) == (1, code)
     assert json.loads(mark.read_text())["size"] == 9
 
 

@@ -11,6 +11,7 @@ import typer
 
 from api import bootstrap
 from api.bootstrap import Service
+from api.cli.cards import own_login
 from api.cli.ceremonies.base import Act, Done
 from api.doctor_keys import realm_of
 from audit.highwater import Mark
@@ -59,10 +60,11 @@ class Release(Act):
     reason: str
 
     async def run(self) -> Done:
-        """Raises ``log.not_frozen``, and what those present do wrong; what fails later stands in the protocol."""
+        """Raises ``log.not_frozen``, ``keys.needs_cards``, ``keys.no_card``, and what those present do wrong; what fails later stands in the protocol."""
         protocol = Protocol(clock=SystemClock(), kind=self.kind, store=self.settings.keys)
         async with bootstrap.open_frozen(self.settings) as log:
             seen, realm = await log.look(), realm_of(self.settings)
+            own_login(self.settings, self.cards)  # only looked at: what is done here can be signed once, afterwards
             self._require_paper(protocol)
             await self._agree(protocol, realm, seen)
             try:

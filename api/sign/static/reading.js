@@ -100,21 +100,27 @@ function sheet(base, pass, each, number, count) {
   const loading = node.querySelector('.loading');
   const path = `${base}/documents/${each.id}/pages/${number}`;
   image.alt = word('page', { page: number + 1, pages: count });
-  let drawn = 0;
+  let drawn = 0, asked = 0;  // widths
 
   async function draw(wide) {
-    if (wide <= drawn) return;
+    if (wide <= asked) return;
+    asked = wide;
     failed.hidden = true;
     loading.hidden = drawn > 0;
     try {
       const { blob } = await retried(() => answered(`${path}?width=${wide}`, { pass: pass(), seconds: 60 }), 4);
-      const old = image.src, picture = await pictured(blob);
+      const picture = await pictured(blob), old = image.src;
+      if (wide < drawn) {  // a sharper one was quicker
+        URL.revokeObjectURL(picture);
+        return;
+      }
       image.src = picture;
       if (old) URL.revokeObjectURL(old);
       drawn = wide;
       look(`${each.id}/${number}`);
     } catch (error) {
-      failed.hidden = false;
+      asked = drawn;
+      failed.hidden = wide < drawn;
     } finally {
       loading.hidden = true;
     }

@@ -123,7 +123,7 @@ def test_a_first_run_that_comes_too_early_does_not_say_that_all_is_well(office, 
     office.note("copy")
     office.sign("copy")
     said = office.audit("--since", office.since).stdout
-    assert "chạy lại sau 30 giây" in said
+    assert "Chưa có gì mới để đối soát; dòng trẻ hơn 30 giây" in said
     assert "Mọi lần dùng khóa đều có căn cứ" not in said
 
 

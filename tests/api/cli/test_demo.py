@@ -26,6 +26,17 @@ def shown(tmp_path_factory):
     return home, said, dauso(home, "demo", "--no-serve").stdout
 
 
+def test_it_does_not_use_up_the_cards_of_a_signer_and_leaves_nothing(tmp_path):
+    env = {
+        "DAUSO_KEYS": "transit",
+        "DAUSO_VAULT_URL": "http://127.0.0.1:1",
+        "DAUSO_VAULT_SECRET_ID_FILE": str(tmp_path / "card"),
+    }
+    (told,) = rows(dauso(tmp_path / "home", "demo", "--no-serve", "--json", code=1, env=env))
+    assert told["error"] == "demo.no_cards"
+    assert not (tmp_path / "home").exists()
+
+
 def test_the_sample_is_certified_checked_and_named_training(shown):
     _, said, _ = shown
     assert (said["verdict"], said["realm"]) == ("genuine", "training")

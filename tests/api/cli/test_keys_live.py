@@ -368,11 +368,14 @@ def test_no_other_command_takes_the_signers_cards_either(house, laid, tmp_path):
     env, signers = laid
     before = {each.name: each.read_text() for each in signers.iterdir()}
     for group, *line in (
-        ("agency", *AGENCY), ("agency", "rekey", "H1"), ("lists", "publish", "--out", tmp_path),
+        ("agency", *AGENCY), ("agency", "rekey", "H1"), ("lists", "publish", "--out", tmp_path / "lists"),
     ):  # fmt: skip
         assert house.run(*line, group=group, code=1, env=env)["error"] == "keys.needs_cards"
+    assert not (tmp_path / "lists").exists()
     cards = tmp_path / "cards"
     house.init("signer,enroller", "--folder", cards)
+    wording = house.run(*AGENCY, "--wording", tmp_path / "none", group="agency", cards=cards, code=1, env=env)
+    assert (wording["error"], names(cards)) == ("cli.no_such_file", BOTH)
     assert house.run(*AGENCY, group="agency", cards=cards, env=env)["code"] == "H2"
     assert names(cards) == set()
     assert {row["store"] for row in house.listed("seal") if row["owner"] == "H2"} == {"transit"}
