@@ -32,6 +32,9 @@ _LOST: Final = (
 )  # fmt: skip
 """Nothing was done; a new session, or a new look for the object, may help."""
 
+_HALF_SEEN: Final = (exceptions.GeneralError, exceptions.FunctionFailed)
+"""What SoftHSM says of an object that another process is writing; nothing was done."""
+
 _PIN: Final = (
     exceptions.PinIncorrect, exceptions.PinLocked, exceptions.PinExpired, exceptions.PinInvalid, exceptions.PinLenRange,
 )  # fmt: skip
@@ -42,8 +45,8 @@ _ANCHOR: Final = {
 }  # fmt: skip
 """An object that is always there while the token is, and is seen by who is logged in alone."""
 
-_PAUSES: Final = (0.05, 0.1, 0.2)
-"""Seconds between two looks for the token."""
+_PAUSES: Final = (0.05, 0.1, 0.2, 0.4, 0.8)
+"""Seconds between two looks for the token: who writes to it may have to wait for a busy machine meanwhile."""
 
 _PIN_BYTES = 256
 _NOT_INITIALIZED = "(not initialized)"
@@ -104,7 +107,7 @@ class Device:
             except pkcs11.PKCS11Error as error:
                 # whatever it was, the session may be in any state now
                 self.forget()
-                if says(error, _NOT_INITIALIZED) and not last:
+                if not last and (says(error, _NOT_INITIALIZED) or isinstance(error, _HALF_SEEN)):
                     continue
                 raise Unavailable("key.unavailable", detail=type(error).__name__) from None
         raise AssertionError
