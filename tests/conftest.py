@@ -63,9 +63,7 @@ def pytest_unconfigure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop() -> None:
-    """The collector need not walk through all tests and modules again and again."""
     gc.collect()
-    gc.freeze()
     gc.enable()
 
 
