@@ -6,7 +6,6 @@ A sandbox that preloads anything else, and every process that a test starts, sta
 
 import asyncio
 import contextlib
-import gc
 import os
 import select
 import signal
@@ -18,7 +17,7 @@ import weakref
 from pathlib import Path
 
 from api.bootstrap import PRELOAD
-from core.sandbox import Sandbox, server, walls
+from core.sandbox import Sandbox, server
 
 
 class Parent:
@@ -99,30 +98,15 @@ def use(parent: Parent) -> None:
 # --------------------------------------------------------------------------------------------------------- the parent
 def main(descriptor: int) -> None:
     """Until the session's end of the socket is closed; the servers end with those who asked for them."""
-    control = socket.socket(fileno=descriptor)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    gc.disable()
-    walls.features()
-    for where in PRELOAD:
-        server.find(where)()
-    gc.collect()
-    gc.freeze()
-    gc.enable()
+    server.warm(PRELOAD)
     assert len(list(Path("/proc/self/task").iterdir())) == 1, "a fork of many threads is not whole"
-    control.sendall(b"ready")
-    while True:
-        message, descriptors, _, _ = socket.recv_fds(control, 4096, 1)
-        if not message:
-            return
-        pid = os.fork()
-        if pid == 0:
-            control.close()
-            folder = message.decode()
-            os.chdir(folder)
-            sys.argv = ["", folder]  # nothing to be warmed: everything is
-            try:
-                server.main(descriptors[0])
-            finally:
-                os._exit(0)
-        control.sendall(str(pid).encode())
-        os.close(descriptors[0])
+    server.serve(socket.socket(fileno=descriptor), _begin)
+
+
+def _begin(descriptor: int, folder: str) -> None:
+    os.chdir(folder)
+    sys.argv = ["", folder]  # nothing to be warmed: everything is
+    try:
+        server.main(descriptor)
+    finally:
+        os._exit(0)

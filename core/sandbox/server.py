@@ -9,12 +9,13 @@ import socket
 import struct
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from core.errors import ServiceError
 from core.sandbox import walls
 
-__all__ = ["find", "main"]
+__all__ = ["find", "main", "serve", "warm"]
 
 
 def find(where: str) -> Any:
@@ -26,8 +27,12 @@ def find(where: str) -> Any:
 def main(descriptor: int) -> None:
     """Serve until the parent closes its end."""
     _, *preload = sys.argv[1:]
-    control = socket.socket(fileno=descriptor)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are reaped by the kernel
+    warm(preload)
+    serve(socket.socket(fileno=descriptor), _child)
+
+
+def warm(preload: Sequence[str]) -> None:
+    """Import and use what children will need."""
     gc.disable()  # until all is imported, which leaves no garbage
     walls.features()  # imports and compiles what the walls need
     for where in preload:
@@ -35,6 +40,11 @@ def main(descriptor: int) -> None:
     gc.collect()
     gc.enable()
     gc.freeze()  # children share these pages: their collector need not touch them
+
+
+def serve(control: socket.socket, child: Callable[[int, str], object]) -> None:
+    """Say that it is ready; then a fork for each descriptor with its folder, ``child`` in it, and its process id in answer."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are reaped by the kernel
     control.sendall(b"ready")
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, 4096, 1)
@@ -43,7 +53,7 @@ def main(descriptor: int) -> None:
         pid = os.fork()
         if pid == 0:
             control.close()
-            _child(descriptors[0], message.decode())
+            child(descriptors[0], message.decode())
         control.sendall(str(pid).encode())
         for each in descriptors:
             os.close(each)
